@@ -1,0 +1,18 @@
+"""echod for `twistd -y`: the daemon that a configuration file describes.
+
+The file is the one that ECHOD_CONFIG names, or echod.toml beside this one:
+
+    ECHOD_CONFIG=/etc/echod/echod.toml twistd -n --pidfile= -y echod.tac
+"""
+
+import os
+from pathlib import Path
+
+from twisted.application.service import Application
+
+from echod.cli.launch import daemon_from_file
+
+configuration = os.environ.get("ECHOD_CONFIG") or str(Path(__file__).with_name("echod.toml"))
+
+application = Application("echod")
+daemon_from_file(configuration).setServiceParent(application)

@@ -1,0 +1,13 @@
+"""echod: a TCP echo daemon to be trusted with a port, and the probe that measures a path against it.
+
+The rooms, from the ground up; imports go down only:
+
+- `echod.core`: records, outcomes, configuration. Plain values: no Twisted, no I/O, no clock.
+- `echod.server`: the daemon, on Twisted.
+- `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
+- `echod.cli`: the command lines. The only room that knows argv, stdout and the global reactor.
+"""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

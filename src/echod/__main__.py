@@ -1,0 +1,8 @@
+"""`python -m echod` is the `echod` command."""
+
+import sys
+
+from echod.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""The `echod` command."""
+
+import sys
+from collections.abc import Sequence
+
+import echod
+from echod.cli import ping, serve
+from echod.cli.parsing import OneLineParser
+from echod.core.errors import ConfigurationError, EchodError
+
+__all__ = ["main"]
+
+FAILED = 1
+USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (by default the process's own); return its exit status.
+
+    0 all as asked, 1 the path failed or the daemon could not start, 2 usage.
+    """
+    parser = OneLineParser(
+        prog="echod", description="A TCP echo daemon, and the probe that measures a path against it."
+    )
+    parser.add_argument("--version", action="version", version=f"echod {echod.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=OneLineParser)
+    for command in (serve, ping):
+        command.add_to(commands)
+    namespace = parser.parse_args(arguments)
+    try:
+        status: int = namespace.run(namespace)
+    except EchodError as problem:
+        print(f"{namespace.prog}: {problem}", file=sys.stderr)
+        return USAGE if isinstance(problem, ConfigurationError) else FAILED
+    return status

@@ -1,0 +1,49 @@
+"""The `echod` command's words, read by argparse."""
+
+import argparse
+from functools import partial
+from typing import Any, NoReturn
+
+from echod.cli.words import help_of, words_of
+from echod.core.options import options_of
+
+__all__ = ["OneLineParser", "add_options", "given"]
+
+_GIVEN = "given"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and exits 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """End the program: exit status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def add_options(parser: argparse.ArgumentParser, configuration: type[object]) -> None:
+    """Declare to `parser` every option of a configuration class.
+
+    They are only gathered here, in the order of the command line; `core.options` checks them.
+    """
+    for each in options_of(configuration):
+        if each.kind.metavar:
+            words = [f"-{each.short}", f"--{each.name}"] if each.short else [f"--{each.name}"]
+            pair = partial(_pair, each.name)
+            parser.add_argument(
+                *words, dest=_GIVEN, action="append", type=pair, metavar=each.kind.metavar, help=help_of(each)
+            )
+        else:
+            for word, text, what in words_of(each):
+                parser.add_argument(f"--{word}", dest=_GIVEN, action="append_const", const=(each.name, text), help=what)
+
+
+def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return what was given: (option name, text) pairs."""
+    return getattr(namespace, _GIVEN) or []
+
+
+def _pair(name: str, text: str) -> tuple[str, str]:
+    return name, text

@@ -1,0 +1,39 @@
+"""`echod serve`: the daemon in the foreground."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from echod.cli.launch import daemon, server_configuration
+from echod.cli.parsing import add_options, given
+from echod.core.configuration import ServerConfiguration
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorCore
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    about = "echo every record that comes, until SIGTERM or Ctrl-C"
+    parser = commands.add_parser("serve", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with the same names; the command line wins")
+    add_options(parser, ServerConfiguration)
+    parser.set_defaults(run=run, prog=parser.prog)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve until a signal ends it; return 0. Raises EchodError where it cannot start."""
+    service = daemon(server_configuration(given(namespace), namespace.config))
+    from twisted.internet import reactor as installed
+
+    reactor = cast("IReactorCore", installed)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
+    return 0

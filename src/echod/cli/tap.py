@@ -1,0 +1,89 @@
+"""The face of the `twistd echod` plugin: its options, and its service."""
+
+from collections.abc import Callable, Sequence
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from echod.cli.launch import daemon, server_configuration
+from echod.cli.words import help_of, words_of
+from echod.core.configuration import ServerConfiguration
+from echod.core.errors import ConfigurationError
+from echod.core.options import options_of
+from echod.server.service import EchoService
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(UsageOptions):
+    """The daemon's options as `twistd echod` reads them: those that `ServerConfiguration` declares."""
+
+    synopsis = "[options]"
+    longdesc = "A TCP echo daemon: waits for one whole record, echoes it, and closes."
+
+    configuration: ServerConfiguration
+    """What was asked for, once the options are parsed."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str]] = []
+        self.config: str | None = None
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's Options has no annotations
+
+    def opt_config(self, path: str) -> None:
+        """TOML file with the same names; the command line wins."""
+        self.config = path
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, and check all of it.
+
+        Raises SystemExit with one line: to a UsageError twistd would answer with its whole
+        help text, and the line that says what is wrong would come last.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]  # likewise
+        except (UsageError, ConfigurationError) as problem:
+            raise SystemExit(f"twistd echod: {problem}") from None
+
+    def postOptions(self) -> None:
+        """Make the configuration, so that what cannot be is refused before anything listens."""
+        self.configuration = server_configuration(self.given, self.config)
+
+
+def makeService(options: Options) -> EchoService:
+    """Return the daemon that the options ask for."""
+    try:
+        return daemon(options.configuration)
+    except ConfigurationError as problem:
+        raise SystemExit(f"twistd echod: {problem}") from None
+
+
+def _handler(name: str, about: str) -> Callable[[Options, str], None]:
+    def handler(self: Options, value: str) -> None:
+        self.given.append((name, value))
+
+    handler.__doc__ = about
+    return handler
+
+
+def _flag_handler(name: str, value: str, about: str) -> Callable[[Options], None]:
+    def handler(self: Options) -> None:
+        self.given.append((name, value))
+
+    handler.__doc__ = about
+    return handler
+
+
+def _declare() -> None:
+    """Give `Options` an `opt_` method for each option, the form in which Twisted finds them."""
+    for each in options_of(ServerConfiguration):
+        if each.kind.metavar:
+            handler: Callable[..., None] = _handler(each.name, help_of(each))
+            setattr(Options, f"opt_{each.field}", handler)
+            if each.short:
+                setattr(Options, f"opt_{each.short}", handler)
+        else:
+            for word, value, about in words_of(each):
+                setattr(Options, f"opt_{word.replace('-', '_')}", _flag_handler(each.name, value, about))
+
+
+_declare()

@@ -1,0 +1,1 @@
+"""Floor 0: plain values and pure functions. No Twisted, no I/O, no clock."""

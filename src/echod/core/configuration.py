@@ -1,0 +1,82 @@
+"""What the daemon and the probe are asked to do: one frozen value each."""
+
+from dataclasses import dataclass
+
+from echod.core.kinds import Address, Flag, Integer, Many, Seconds, Text
+from echod.core.options import checked, option
+
+__all__ = ["Exchange", "PingConfiguration", "ServerConfiguration"]
+
+DEFAULT_PORT = 3005
+DEFAULT_RECORD_SIZE = 250
+
+LARGEST_RECORD = 1 << 20
+"""Bytes. A connection holds up to one record in memory, so this bounds what a client can make it hold."""
+
+LINGER = 2.0
+"""Seconds for which a server that has echoed discards what the client still sends.
+
+Measured on a path that drops the first echo segment while client bytes arrive: closing at
+once delivered 0 of 16 echoes, lingering 16 of 16. Two seconds cover a retransmission
+after the initial timeout of 1 s (RFC 6298 section 2).
+"""
+
+DRAIN_TIMEOUT = 5.0
+"""Seconds that records in flight have once the server was told to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """The rules of one connection."""
+
+    record_size: int
+    """Bytes."""
+    timeout: float
+    """Seconds for one record, from accept or from the end of the record before."""
+    keep_alive: bool
+    """Whether records are echoed until the client closes, rather than one."""
+    linger: float
+    """Seconds of discarding after the last echo."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfiguration:
+    """What the daemon is asked to do. Raises ConfigurationError for what cannot be."""
+
+    port: int = option(DEFAULT_PORT, Integer(1, 65535), "TCP port to listen on", short="p")
+    interface: str = option("::", Address(), "address to listen on; :: takes every IPv6 and IPv4 client")
+    backlog: int = option(10, Integer(1, 65535), "connections that may wait to be accepted, as listen(2) has it")
+    record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
+    timeout: float = option(30.0, Seconds(), "seconds to wait for one whole record")
+    keep_alive: bool = option(False, Flag(), "echo record after record until the client closes")
+    listen: tuple[str, ...] = option(
+        (),
+        Many(Text("ENDPOINT")),
+        "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
+        instead_of=("port", "interface", "backlog"),
+    )
+
+    def __post_init__(self) -> None:
+        checked(self)
+
+    @property
+    def exchange(self) -> Exchange:
+        """The rules that every connection goes by."""
+        return Exchange(record_size=self.record_size, timeout=self.timeout, keep_alive=self.keep_alive, linger=LINGER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingConfiguration:
+    """What a run of probes is asked to do. Raises ConfigurationError for what cannot be."""
+
+    count: int | None = option(None, Integer(1), "stop after this many probes (default: at Ctrl-C)", short="c")
+    interval: float = option(
+        1.0, Seconds(zero=True), "seconds from one probe to the next; 0: each when the one before ends", short="i"
+    )
+    timeout: float = option(5.0, Seconds(), "seconds for one probe, from name resolution to the last byte", short="W")
+    size: int = option(
+        DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record; must be the server's", short="s"
+    )
+
+    def __post_init__(self) -> None:
+        checked(self)

@@ -1,0 +1,171 @@
+"""The kinds of value an option takes, each with its one rule.
+
+A kind turns what a user typed (`from_text`) or what a TOML file or a program gave
+(`check`) into a checked value. Both raise ValueError with the end of a sentence
+that begins with the option's name: "must be a whole number from 1 to 65535, not 0".
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from echod.core.addresses import literal
+
+__all__ = ["Address", "Flag", "Integer", "Kind", "Many", "Seconds", "Text"]
+
+
+class Kind(Protocol):
+    """One kind of option value."""
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in a usage line; empty where the option takes none."""
+
+    @property
+    def repeatable(self) -> bool:
+        """True where the option may be given more than once."""
+
+    def from_text(self, text: str) -> object:
+        """Return the value that a command line's `text` means."""
+
+    def check(self, value: object) -> object:
+        """Return `value` where it is one of this kind."""
+
+
+_DIGITS = 18
+"""Digits of the longest whole number read: more than any option's range needs."""
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number from `low` to `high`; without `high`, from `low` up."""
+
+    low: int
+    high: int | None = None
+    metavar: str = "N"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> int:
+        """Return the number in `text`: decimal digits, nothing else."""
+        if len(text) > _DIGITS or not (text.isascii() and text.isdigit()):
+            raise self._refusal(text)
+        return self.check(int(text))
+
+    def check(self, value: object) -> int:
+        """Return `value` where it is in range. True and False are no numbers here."""
+        if not isinstance(value, int) or isinstance(value, bool) or value < self.low:
+            raise self._refusal(value)
+        if self.high is not None and value > self.high:
+            raise self._refusal(value)
+        return value
+
+    def _refusal(self, value: object) -> ValueError:
+        bounds = f"of {self.low} or more" if self.high is None else f"from {self.low} to {self.high}"
+        return ValueError(f"must be a whole number {bounds}, not {value}")
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A finite number of seconds above 0; with `zero`, 0 too."""
+
+    zero: bool = False
+    metavar: str = "S"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> float:
+        """Return the number in `text`, whole or decimal."""
+        try:
+            return self.check(float(text))
+        except ValueError:
+            raise self._refusal(text) from None
+
+    def check(self, value: object) -> float:
+        """Return `value` where it is in range: neither NaN nor infinite."""
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise self._refusal(value)
+        if value < 0 or (value == 0 and not self.zero):
+            raise self._refusal(value)
+        return float(value)
+
+    def _refusal(self, value: object) -> ValueError:
+        bounds = "0 or more" if self.zero else "more than 0"
+        return ValueError(f"must be a finite number of seconds, {bounds}, not {value}")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """On or off. It takes no value on the command line; a TOML file says true or false."""
+
+    metavar: str = ""
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> bool:
+        """Return True for "true", False for "false": what a command line's bare flag is turned into."""
+        return self.check({"true": True, "false": False}.get(text, text))
+
+    def check(self, value: object) -> bool:
+        """Return `value` where it is True or False."""
+        if not isinstance(value, bool):
+            raise ValueError(f"must be true or false, not {value}")
+        return value
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text that is not empty."""
+
+    metavar: str = "TEXT"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> str:
+        """Return `text`."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is text."""
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"must be text that is not empty, not {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Address:
+    """An IPv4 or IPv6 address to listen on, a scope id allowed; brackets are taken off."""
+
+    metavar: str = "ADDR"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> str:
+        """Return the address in `text`."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is an address."""
+        if isinstance(value, str):
+            bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+            if literal(bare) is not None:
+                return bare
+        raise ValueError(f"must be an IPv4 or IPv6 address, not {value}")
+
+
+@dataclass(frozen=True)
+class Many:
+    """Any number of values of one kind: a repeatable option, an array in TOML."""
+
+    each: Kind
+    repeatable: bool = True
+
+    @property
+    def metavar(self) -> str:
+        """The single value's."""
+        return self.each.metavar
+
+    def from_text(self, text: str) -> tuple[object, ...]:
+        """Return the one value in `text`, in a tuple of its own."""
+        return (self.each.from_text(text),)
+
+    def check(self, value: object) -> tuple[object, ...]:
+        """Return `value`'s members, each checked, as a tuple."""
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"must be a list, not {value!r}")
+        return tuple(self.each.check(member) for member in value)

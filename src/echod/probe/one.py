@@ -1,0 +1,162 @@
+"""One probe: resolve, connect, send a record, get it back, close; and say how that went."""
+
+import time
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from echod.core.addresses import HostPort, literal, parse_host, shown_host
+from echod.core.configuration import DEFAULT_PORT
+from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.probe.path import IProbeReactor, endpoint_to, outcome_of
+from echod.probe.protocol import ProbeProtocol
+
+__all__ = ["IProbeReactor", "probe", "target"]
+
+
+def target(host: str, port: int = DEFAULT_PORT) -> HostPort:
+    """Return what to probe: a name, an IPv4 or IPv6 literal (in brackets or not, scope id allowed).
+
+    Raises ValueError where `host` can be none of these or `port` is not from 1 to 65535.
+    """
+    if not 1 <= port <= 65535:  # noqa: PLR2004 - 16 bits, and port 0 is reserved (RFC 6335 section 6)
+        raise ValueError(f"port must be a whole number from 1 to 65535, not {port}")
+    return HostPort(parse_host(host), port)
+
+
+def probe(
+    reactor: IProbeReactor,
+    target: HostPort,
+    *,
+    payload: bytes,
+    timeout: float,
+    now: Callable[[], float] = time.monotonic,
+) -> "Deferred[ProbeResult]":
+    """Send `payload` to `target` and verify that every byte of it comes back.
+
+    `timeout` is in seconds and covers the whole probe, name resolution included. `now` is
+    what times are measured with: seconds on a monotonic clock.
+
+    The Deferred fires when the connection is closed again. It never fails for what the path
+    or the peer does: that is the result's outcome. Cancelling it ends the probe and fails
+    it with CancelledError.
+    """
+    return _Probe(reactor, target, payload, timeout, now).start()
+
+
+class _ProbeFactory(Factory):
+    noisy = False
+
+    def __init__(self, build: Callable[[], ProbeProtocol]) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress | None) -> ProbeProtocol:
+        return self._build()
+
+
+class _Probe:
+    def __init__(
+        self, reactor: IProbeReactor, target: HostPort, payload: bytes, timeout: float, now: Callable[[], float]
+    ) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._payload = payload
+        self._timeout = timeout
+        self._now = now
+        self._step = Step.RESOLVE if literal(target.host) is None else Step.CONNECT
+        self._timed_out = False
+        self._cancelled = False
+        self._protocol: ProbeProtocol | None = None
+        self._address: HostPort | None = None
+
+    def start(self) -> "Deferred[ProbeResult]":
+        self._started_at = self._now()
+        self._result: Deferred[ProbeResult] = Deferred(self._cancel)
+        self._timer = self._reactor.callLater(self._timeout, self._give_up)
+        endpoint = endpoint_to(self._reactor, self._target, self._timeout, self._resolved)
+        factory = _ProbeFactory(lambda: ProbeProtocol(self._payload, self._now))
+        self._connecting = endpoint.connect(factory)
+        self._connecting.addCallbacks(self._connected, self._not_connected)
+        return self._result
+
+    # What the path does
+
+    def _resolved(self) -> None:
+        self._step = Step.CONNECT
+
+    def _connected(self, protocol: IProtocol) -> None:
+        assert isinstance(protocol, ProbeProtocol)
+        assert protocol.transport is not None
+        self._step = Step.ECHO
+        self._protocol = protocol
+        peer = protocol.transport.getPeer()
+        self._address = HostPort(shown_host(peer.host), peer.port)  # type: ignore[attr-defined]  # IAddress declares neither
+        protocol.lost.addErrback(self._lost)
+
+    def _not_connected(self, failure: Failure) -> None:
+        if self._timed_out:
+            outcome = Outcome.CONNECT_TIMEOUT if self._step is Step.CONNECT else Outcome.TIMEOUT
+            self._end(outcome, f"no answer within {self._timeout:g} s")
+        elif not self._cancelled:
+            outcome, detail = outcome_of(failure.value)
+            if outcome is Outcome.RESOLVE_FAILED:
+                self._step = Step.RESOLVE
+            self._end(outcome, detail)
+
+    def _lost(self, reason: Failure) -> None:
+        protocol = self._protocol
+        assert protocol is not None
+        size = len(self._payload)
+        if self._cancelled:
+            return
+        if protocol.complete_at is not None:
+            self._end(Outcome.ECHOED)
+        elif protocol.difference is not None:
+            self._end(Outcome.CORRUPT, f"the byte at offset {protocol.difference} is not what was sent")
+        elif self._timed_out:
+            self._end(Outcome.TIMEOUT, f"{protocol.received} of {size} bytes were back after {self._timeout:g} s")
+        elif reason.check(ConnectionDone):
+            self._end(Outcome.CLOSED_EARLY, f"closed by the peer after {protocol.received} of {size} bytes")
+        else:
+            self._end(Outcome.RESET, f"connection reset after {protocol.received} of {size} bytes")
+
+    # What ends it
+
+    def _give_up(self) -> None:
+        self._timed_out = True
+        self._stop()
+
+    def _cancel(self, _: "Deferred[ProbeResult]") -> None:
+        self._cancelled = True
+        self._timer.cancel()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._protocol is None:
+            self._connecting.cancel()
+        else:
+            self._protocol.abort()
+
+    def _end(self, outcome: Outcome, detail: str = "") -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        protocol = self._protocol
+        sent_at = protocol.sent_at if protocol else None
+        complete_at = protocol.complete_at if protocol else None
+        self._result.callback(
+            ProbeResult(
+                target=self._target,
+                outcome=outcome,
+                step=self._step,
+                address=self._address,
+                size=len(self._payload),
+                received=protocol.received if protocol else 0,
+                connect_time=None if sent_at is None else sent_at - self._started_at,
+                round_trip=None if sent_at is None or complete_at is None else complete_at - sent_at,
+                detail=detail,
+            )
+        )

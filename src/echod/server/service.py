@@ -1,0 +1,139 @@
+"""The daemon's life: listen, serve, drain, end."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from echod.core.addresses import HostPort, shown_host
+from echod.core.errors import ListenError
+from echod.server.connections import Connections
+from echod.server.factory import EchoFactory
+
+__all__ = ["EchoService", "Listener"]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An endpoint and what serves its clients."""
+
+    name: str
+    endpoint: IStreamServerEndpoint
+    factory: EchoFactory
+
+
+class EchoService(Service):
+    """Listens from `privilegedStartService` on, and drains in `stopService`."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        connections: Connections,
+        clock: IReactorTime,
+        drain_timeout: float,
+        give_up: Callable[[], object],
+    ) -> None:
+        self._listeners = listeners
+        self._connections = connections
+        self._clock = clock
+        self._drain_timeout = drain_timeout
+        self._give_up = give_up
+        self._ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Listen, while the process may still bind low ports.
+
+        Raises ListenError, and then listens nowhere: a daemon that is deaf on one of its
+        listeners must not look as if it ran.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        for listener in self._listeners:
+            self._listen(listener)
+
+    def startService(self) -> None:
+        """Serve. Listens first where nothing has called `privilegedStartService`."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        if not self._ports:
+            self.privilegedStartService()
+
+    def stopService(self) -> "Deferred[None]":
+        """Stop accepting at once; the Deferred fires when the last connection is over.
+
+        Records in flight have the drain timeout to finish; what is left then is cut.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        stopped = self._stop_listening()
+        if self._connections:
+            self._log.info(
+                "stopping: {open} connection(s) have {timeout:g} s to finish",
+                open=len(self._connections),
+                timeout=self._drain_timeout,
+            )
+        drained = self._connections.drain()
+        timer = self._clock.callLater(self._drain_timeout, self.cut)
+
+        def disarm(_: object) -> "Deferred[None]":
+            if timer.active():
+                timer.cancel()
+            return stopped
+
+        return drained.addCallback(disarm)
+
+    def cut(self) -> None:
+        """End every connection now."""
+        if self._connections:
+            self._log.warn("cutting {open} connection(s)", open=len(self._connections))
+        self._connections.cut()
+
+    def _listen(self, listener: Listener) -> None:
+        starting = True
+        failed: ListenError | None = None
+
+        def take(failure: Failure) -> None:
+            nonlocal failed
+            failed = ListenError(f"cannot listen on {listener.name}: {_cause(failure.value)}")
+            if not starting:  # an endpoint that takes its time, and fails when nobody can catch it any more
+                self._log.critical("{problem}", problem=failed)
+                self._give_up()
+
+        listener.endpoint.listen(listener.factory).addCallbacks(self._listening, take, (listener,))
+        starting = False
+        if failed is not None:
+            self._stop_listening()
+            raise failed
+
+    def _listening(self, port: IListeningPort, listener: Listener) -> None:
+        self._ports.append(port)
+        self._log.info("listening on {address}", address=_shown(port, listener.name))
+
+    def _stop_listening(self) -> "Deferred[None]":
+        ports, self._ports = self._ports, []
+        stopping = [Deferred.fromCoroutine(_stopped(port)) for port in ports]
+        return DeferredList(stopping).addCallback(lambda _: None)
+
+
+async def _stopped(port: IListeningPort) -> None:
+    stopping = port.stopListening()
+    if stopping is not None:
+        await stopping
+
+
+def _shown(port: IListeningPort, name: str) -> str:
+    address = port.getHost()
+    host = getattr(address, "host", None)
+    return name if host is None else str(HostPort(shown_host(host), address.port))  # type: ignore[attr-defined]  # IAddress declares neither
+
+
+def _cause(problem: BaseException | None) -> str:
+    """Return what the operating system said, without Twisted's words around it."""
+    inner = getattr(problem, "socketError", problem)
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno).lower()
+    return str(inner)

@@ -1,0 +1,5 @@
+"""Makes `twistd echod` known."""
+
+from twisted.application.service import ServiceMaker
+
+echod = ServiceMaker("echod", "echod.cli.tap", "A TCP echo daemon to be trusted with a port.", "echod")
