@@ -1,0 +1,6 @@
+"""echod's tests.
+
+`unit` needs no running reactor and runs under trial and under pytest; `live` runs over real
+sockets, under pytest-twisted; `process` starts the real commands; `interop` holds echod against
+two small C programs. `support` is what they share.
+"""
