@@ -77,7 +77,7 @@ class Daemon:
         return status
 
     def open_descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def resident_kilobytes(self) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

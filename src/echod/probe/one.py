@@ -103,7 +103,9 @@ class _Probe:
             self._end(outcome, f"no answer within {self._timeout:g} s")
         elif not self._cancelled:
             outcome, detail = outcome_of(failure.value)
-            if outcome is Outcome.RESOLVE_FAILED:
+            if self._step is Step.RESOLVE:  # a name that can be no name is not even looked up
+                outcome = Outcome.RESOLVE_FAILED
+            elif outcome is Outcome.RESOLVE_FAILED:
                 self._step = Step.RESOLVE
             self._end(outcome, detail)
 

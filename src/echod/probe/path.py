@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
@@ -10,6 +11,7 @@ from twisted.internet.error import (
     ConnectError,
     ConnectionRefusedError,
     DNSLookupError,
+    TCPTimedOutError,
     TimeoutError,
     UnknownHostError,
 )
@@ -63,11 +65,13 @@ def endpoint_to(
 def outcome_of(problem: BaseException | None) -> tuple[Outcome, str]:
     """Return the outcome that a failure to connect amounts to, and what more there is to say of it."""
     match problem:
-        case DNSLookupError() | UnknownHostError() | UnicodeError():
+        case DNSLookupError() | UnknownHostError():
             return Outcome.RESOLVE_FAILED, "no address for this name"
+        case socket.gaierror():  # of a literal only its scope is looked up
+            return Outcome.UNREACHABLE, "no such interface"
         case ConnectionRefusedError():
             return Outcome.REFUSED, "connection refused"
-        case TimeoutError():
+        case TimeoutError() | TCPTimedOutError():
             return Outcome.CONNECT_TIMEOUT, "no answer"
         case ConnectError(osError=int(number)) if number in _UNREACHABLE:
             return Outcome.UNREACHABLE, os.strerror(number).lower()

@@ -72,7 +72,9 @@ class ProbeRun:
         if self._all_sent or self._done.called:
             return
         now = self._clock.seconds()
-        self._due = max(self._due + self._interval, now)
+        self._due += self._interval
+        if self._due < now:
+            self._due = now + self._interval
         self._timer = self._clock.callLater(self._due - now, self._next)
 
     def _ended(self, result: ProbeResult, sequence: int) -> None:

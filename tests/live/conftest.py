@@ -1,0 +1,45 @@
+"""What every test over real sockets must leave as it found it."""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as installed
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
+
+reactor: Any = installed
+
+
+def _selectables() -> set[object]:
+    return {*reactor.getReaders(), *reactor.getWriters()} - set(reactor._internalReaders)
+
+
+def _left_over(before: set[object]) -> list[object]:
+    return [*reactor.getDelayedCalls(), *(_selectables() - before)]
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor() -> Iterator[None]:
+    """Fail the test that leaves a delayed call, a socket, a logged failure or an unhandled Deferred."""
+    failures: list[LogEvent] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event or event.get("isError"):
+            failures.append(event)
+
+    before = _selectables()
+    globalLogPublisher.addObserver(observe)
+    yield
+    for _ in range(5):  # a close takes a turn or two of the reactor
+        if not _left_over(before):
+            break
+        pytest_twisted.blockon(deferLater(reactor, 0))
+    gc.collect()  # an unhandled error in a Deferred is logged when the Deferred goes
+    globalLogPublisher.removeObserver(observe)
+    assert _left_over(before) == []
+    assert failures == []

@@ -1,0 +1,248 @@
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    NoRouteError,
+    TCPTimedOutError,
+)
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.addresses import HostPort
+from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.probe import probe, target
+from echod.probe.path import ATTEMPT_DELAY
+from tests.support.memory import ClientTransport, MemoryResolver
+from tests.support.sockets import RECORD
+
+V6 = IPv6Address("TCP", "2001:db8::1", 3005)
+V4 = IPv4Address("TCP", "192.0.2.1", 3005)
+
+
+class TargetTests(SynchronousTestCase):
+    def test_the_default_port(self) -> None:
+        self.assertEqual(target("[::1]"), HostPort("::1", 3005))
+
+    def test_refused(self) -> None:
+        for host, port in (("a b", 1), ("a", 0), ("a", 65536)):
+            with self.assertRaises(ValueError):
+                target(host, port)
+
+
+class ProbeTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.resolver = MemoryResolver()
+        self.reactor.installNameResolver(self.resolver)
+
+    def probe(self, host: str = "2001:db8::1", timeout: float = 5.0) -> "Deferred[ProbeResult]":
+        return probe(self.reactor, target(host), payload=RECORD, timeout=timeout, now=self.reactor.seconds)
+
+    def attempt(self, number: int = -1) -> Any:
+        return self.reactor.tcpClients[number][2]
+
+    def accept(self, number: int = -1) -> ClientTransport:
+        """Let a connection attempt succeed; return the client's transport."""
+        host, port = self.reactor.tcpClients[number][:2]
+        peer = IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+        self.protocol = self.attempt(number).buildProtocol(peer)
+        transport = ClientTransport(peerAddress=peer)
+        self.protocol.makeConnection(transport)
+        return transport
+
+    def fail_attempt(self, problem: Exception, number: int = -1) -> None:
+        self.attempt(number).clientConnectionFailed(self.reactor.connectors[number], Failure(problem))
+
+    def lose(self, how: Exception) -> None:
+        self.protocol.connectionLost(Failure(how))
+
+    def ended(self, probing: "Deferred[ProbeResult]") -> ProbeResult:
+        result = self.successResultOf(probing)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        return result
+
+
+class EchoTests(ProbeTestCase):
+    def test_echoed(self) -> None:
+        probing = self.probe()
+        self.reactor.advance(0.25)
+        transport = self.accept()
+        self.assertEqual(transport.value(), RECORD)
+        self.reactor.advance(0.5)
+        self.protocol.dataReceived(RECORD)
+        self.assertTrue(transport.disconnecting)
+        self.assertNoResult(probing)
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step, result.echoed), (Outcome.ECHOED, Step.ECHO, True))
+        self.assertEqual(result.address, HostPort("2001:db8::1", 3005))
+        self.assertEqual((result.size, result.received), (250, 250))
+        self.assertEqual((result.connect_time, result.round_trip), (0.25, 0.5))
+
+    def test_in_as_many_pieces_as_it_takes(self) -> None:
+        probing = self.probe()
+        transport = self.accept()
+        for n in range(250):
+            self.assertFalse(transport.disconnecting)
+            self.protocol.dataReceived(RECORD[n : n + 1])
+        self.assertTrue(transport.disconnecting)
+        self.lose(ConnectionDone())
+        self.assertTrue(self.ended(probing).echoed)
+
+    def test_one_wrong_byte(self) -> None:
+        probing = self.probe()
+        transport = self.accept()
+        self.protocol.dataReceived(RECORD[:100])
+        self.protocol.dataReceived(RECORD[100:149] + b"\0" + RECORD[150:])
+        self.protocol.dataReceived(b"whatever comes after")
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual(result.outcome, Outcome.CORRUPT)
+        self.assertIn("offset 149 ", result.detail)
+        self.assertIsNone(result.round_trip)
+
+    def test_more_than_was_sent(self) -> None:
+        probing = self.probe()
+        self.accept()
+        self.protocol.dataReceived(RECORD + b"x")
+        self.lose(ConnectionLost())
+        self.assertIn("offset 250 ", self.ended(probing).detail)
+
+    def test_what_comes_after_the_echo_is_nobodys(self) -> None:
+        probing = self.probe()
+        self.accept()
+        self.protocol.dataReceived(RECORD)
+        self.protocol.dataReceived(b"late")
+        self.lose(ConnectionLost())
+        self.assertTrue(self.ended(probing).echoed)
+
+    def test_closed_early(self) -> None:
+        probing = self.probe()
+        self.accept()
+        self.protocol.dataReceived(RECORD[:9])
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.received), (Outcome.CLOSED_EARLY, 9))
+        self.assertIn("after 9 of 250 bytes", result.detail)
+
+    def test_reset(self) -> None:
+        probing = self.probe()
+        self.accept()
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.RESET, Step.ECHO))
+
+    def test_no_echo_in_time(self) -> None:
+        probing = self.probe()
+        self.reactor.advance(1)
+        transport = self.accept()
+        self.protocol.dataReceived(RECORD[:249])
+        self.reactor.advance(3.9)
+        self.assertFalse(transport.disconnected)
+        self.reactor.advance(0.1)
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.TIMEOUT, Step.ECHO))
+        self.assertIn("249 of 250 bytes", result.detail)
+
+
+class ConnectTests(ProbeTestCase):
+    def test_failures(self) -> None:
+        for problem, outcome, words in (
+            (ConnectionRefusedError(), Outcome.REFUSED, "refused"),
+            (NoRouteError(errno.ENETUNREACH), Outcome.UNREACHABLE, "unreachable"),
+            (ConnectError(errno.EHOSTUNREACH), Outcome.UNREACHABLE, "no route to host"),
+            (ConnectError(errno.EACCES), Outcome.CONNECT_FAILED, "permission denied"),
+            (socket.gaierror(-2, ""), Outcome.UNREACHABLE, "no such interface"),
+            (TCPTimedOutError(), Outcome.CONNECT_TIMEOUT, "no answer"),
+            (ConnectBindError(None, "cannot bind"), Outcome.CONNECT_FAILED, "cannot bind"),
+            (ValueError(), Outcome.CONNECT_FAILED, "ValueError"),
+        ):
+            probing = self.probe()
+            self.fail_attempt(problem)
+            result = self.ended(probing)
+            self.assertEqual((result.outcome, result.step), (outcome, Step.CONNECT))
+            self.assertIn(words, result.detail)
+            self.assertIsNone(result.connect_time)
+
+    def test_no_answer_in_time(self) -> None:
+        probing = self.probe(timeout=2.5)
+        self.reactor.advance(2.5)
+        self.fail_attempt(Exception("cancelled"))
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.CONNECT_TIMEOUT, Step.CONNECT))
+        self.assertIn("within 2.5 s", result.detail)
+
+    def test_literals_are_not_resolved(self) -> None:
+        for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0"):
+            self.probe(host).addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+            self.assertEqual(self.reactor.tcpClients[-1][:2], (host, 3005))
+        self.assertEqual(self.resolver.waiting, [])
+
+
+class NameTests(ProbeTestCase):
+    def test_ipv6_then_ipv4(self) -> None:
+        self.resolver.addresses = [V6, V4]
+        probing = self.probe("echo.example")
+        self.fail_attempt(ConnectionRefusedError())
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.assertEqual([c[0] for c in self.reactor.tcpClients], ["2001:db8::1", "192.0.2.1"])
+        self.accept()
+        self.protocol.dataReceived(RECORD)
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertEqual((result.target.host, result.address), ("echo.example", HostPort("192.0.2.1", 3005)))
+
+    def test_no_address(self) -> None:
+        result = self.ended(self.probe("nosuch.example"))
+        self.assertEqual((result.outcome, result.step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
+
+    def test_a_name_that_idna_refuses(self) -> None:
+        result = self.ended(self.probe("xn--a.example"))
+        self.assertEqual((result.outcome, result.step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
+
+    def test_the_resolver_does_not_answer(self) -> None:
+        self.resolver.at_once = False
+        probing = self.probe("slow.example")
+        self.reactor.advance(5)
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.TIMEOUT, Step.RESOLVE))
+        self.resolver.answer()  # too late, and without effect
+
+    def test_the_attempts_do_not_answer(self) -> None:
+        self.resolver.addresses = [V6, V4]
+        probing = self.probe("echo.example")
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.reactor.advance(5)
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.CONNECT_TIMEOUT, Step.CONNECT))
+        self.assertTrue(all(c.stoppedConnecting for c in self.reactor.connectors))
+
+
+class CancelTests(ProbeTestCase):
+    def test_while_connecting(self) -> None:
+        probing = self.probe()
+        probing.cancel()
+        self.failureResultOf(probing, CancelledError)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_while_waiting_for_the_echo(self) -> None:
+        probing = self.probe()
+        transport = self.accept()
+        probing.cancel()
+        self.failureResultOf(probing, CancelledError)
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

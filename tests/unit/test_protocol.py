@@ -1,0 +1,310 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.address import IPv6Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.addresses import HostPort
+from echod.core.closing import CloseReason
+from echod.core.configuration import LINGER, Exchange
+from echod.server.connections import Connections
+from echod.server.factory import EchoFactory
+from echod.server.protocol import EchoProtocol
+from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.sockets import RECORD
+from tests.unit.test_records import cut
+
+ONE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER)
+KEEP_ALIVE = replace(ONE, keep_alive=True)
+
+
+class Connection:
+    """One connection over a memory transport, on a clock that the test steps."""
+
+    def __init__(self, exchange: Exchange, flushing: bool = True) -> None:
+        self.clock = Clock()
+        self.observer = MemoryObserver()
+        self.connections = Connections()
+        self.transport = MemoryTransport(flushing)
+        self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
+        factory = EchoFactory(exchange, self.clock, self.connections, self.observer, "test")
+        self.echo: EchoProtocol = factory.buildProtocol(self.transport.peerAddr)
+        self.transport.connect(self.echo)
+
+    def send(self, data: bytes) -> None:
+        self.transport.receive(data)
+
+    @property
+    def echoed(self) -> bytes:
+        value: bytes = self.transport.value()
+        return value
+
+    @property
+    def reasons(self) -> list[CloseReason]:
+        return self.observer.reasons
+
+
+class ProtocolTestCase(SynchronousTestCase):
+    def connect(self, exchange: Exchange = ONE, flushing: bool = True) -> Connection:
+        self.connection = Connection(exchange, flushing)
+        self.addCleanup(self.check_nothing_is_left)
+        return self.connection
+
+    def check_nothing_is_left(self) -> None:
+        self.assertEqual(self.connection.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.connection.connections), 0)
+        self.assertEqual(len(self.connection.reasons), 1)
+
+
+class OneRecordTests(ProtocolTestCase):
+    @given(cuts=st.lists(st.integers(0, 600), max_size=12), size=st.integers(1, 600), excess=st.integers(0, 80))
+    def test_every_fragmentation(self, cuts: list[int], size: int, excess: int) -> None:
+        connection = self.connect(replace(ONE, record_size=size))
+        data = bytes(n % 251 for n in range(size + excess))
+        for piece in cut(data, cuts):
+            if piece:
+                connection.send(piece)
+        self.assertEqual(connection.echoed, data[:size])
+        self.assertTrue(connection.transport.write_shut)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    @given(cuts=st.lists(st.integers(0, 249), max_size=12), length=st.integers(0, 249))
+    def test_an_incomplete_record_is_not_echoed(self, cuts: list[int], length: int) -> None:
+        connection = self.connect()
+        for piece in cut(RECORD[:length], cuts):
+            if piece:
+                connection.send(piece)
+        connection.transport.fin()
+        self.assertEqual(connection.echoed, b"")
+        self.assertEqual(connection.reasons, [CloseReason.INCOMPLETE if length else CloseReason.NO_DATA])
+
+    def test_the_end_is_told(self) -> None:
+        connection = self.connect()
+        connection.clock.advance(1.5)
+        connection.send(RECORD + b"xyz")
+        connection.transport.fin()
+        (summary,) = connection.observer.summaries
+        self.assertEqual(summary.peer, HostPort("192.0.2.1", 40000))
+        self.assertEqual((summary.listener, summary.reason), ("test", CloseReason.ECHOED))
+        self.assertEqual((summary.records, summary.bytes_received, summary.bytes_sent), (1, 253, 250))
+        self.assertEqual(summary.duration, 1.5)
+
+    def test_silence_ends_at_the_deadline(self) -> None:
+        connection = self.connect()
+        connection.clock.advance(29.999)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.001)
+        self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
+        self.assertFalse(connection.transport.aborted)
+
+    def test_dripping_bytes_do_not_extend_the_deadline(self) -> None:
+        connection = self.connect()
+        for _ in range(249):
+            connection.send(b"x")
+            connection.clock.advance(0.12)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.12)
+        self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
+        self.assertEqual(connection.echoed, b"")
+
+    def test_excess_input_is_discarded_until_the_linger_is_over(self) -> None:
+        connection = self.connect()
+        connection.send(RECORD)
+        for _ in range(19):
+            connection.clock.advance(0.1)
+            connection.send(b"x" * 65536)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.1)
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+        self.assertFalse(connection.transport.aborted)
+        self.assertEqual(connection.echoed, RECORD)
+
+    def test_the_linger_starts_when_the_echo_is_out(self) -> None:
+        connection = self.connect(flushing=False)
+        connection.send(RECORD)
+        connection.clock.advance(20)
+        self.assertEqual(connection.reasons, [])
+        connection.transport.flush()
+        connection.clock.advance(1.9)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.1)
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    def test_an_echo_that_is_not_taken_ends_at_the_deadline(self) -> None:
+        connection = self.connect(flushing=False)
+        connection.clock.advance(10)
+        connection.send(RECORD)
+        connection.clock.advance(19.9)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.1)
+        self.assertEqual(connection.reasons, [CloseReason.STALLED])
+        self.assertTrue(connection.transport.aborted)
+
+    def test_the_echo_of_a_half_closed_client_is_sent_before_the_close(self) -> None:
+        connection = self.connect(flushing=False)
+        connection.send(RECORD)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [])
+        connection.transport.flush()
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    def test_a_half_closed_client_that_does_not_take_it_ends_at_the_deadline(self) -> None:
+        connection = self.connect(flushing=False)
+        connection.send(RECORD)
+        connection.transport.fin()
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.STALLED])
+
+    def test_resets(self) -> None:
+        for sent in (b"", RECORD[:100], RECORD):
+            connection = self.connect()
+            if sent:
+                connection.send(sent)
+            connection.transport.reset()
+            self.assertEqual(connection.reasons, [CloseReason.RESET])
+
+    def test_a_transport_without_half_close(self) -> None:
+        connection = self.connect()
+        connection.echo.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(connection.reasons, [CloseReason.NO_DATA])
+
+    def test_a_fault_of_the_servers_own(self) -> None:
+        connection = self.connect()
+        connection.echo.connectionLost(Failure(ZeroDivisionError()))
+        self.assertEqual(connection.reasons, [CloseReason.ERROR])
+
+
+class KeepAliveTests(ProtocolTestCase):
+    @given(cuts=st.lists(st.integers(0, 900), max_size=12), length=st.integers(0, 900))
+    def test_every_whole_record_is_echoed(self, cuts: list[int], length: int) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        data = bytes(n % 251 for n in range(length))
+        for piece in cut(data, cuts):
+            if piece:
+                connection.send(piece)
+        connection.transport.fin()
+        self.assertEqual(connection.echoed, data[: length - length % 250])
+        self.assertEqual(connection.observer.summaries[0].records, length // 250)
+
+    def test_reasons(self) -> None:
+        for sent, reason in (
+            (b"", CloseReason.NO_DATA),
+            (RECORD[:1], CloseReason.INCOMPLETE),
+            (RECORD * 3 + RECORD[:125], CloseReason.INCOMPLETE),
+            (RECORD * 3, CloseReason.ECHOED),
+        ):
+            connection = self.connect(KEEP_ALIVE)
+            if sent:
+                connection.send(sent)
+            connection.transport.fin()
+            self.assertEqual(connection.reasons, [reason])
+
+    def test_the_deadline_counts_from_the_end_of_the_record_before(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        for _ in range(3):
+            connection.clock.advance(29)
+            connection.send(RECORD)
+        connection.send(RECORD[:249])
+        connection.clock.advance(29.9)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(0.1)
+        self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
+
+    def test_idle_after_a_record(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.send(RECORD)
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.IDLE])
+
+    def test_idle_before_any_record_is_a_timeout(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
+
+    def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
+        connection = self.connect(KEEP_ALIVE, flushing=False)
+        connection.send(RECORD * 300)
+        connection.transport.clog()
+        self.assertEqual(connection.transport.producerState, "paused")
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.STALLED])
+        self.assertTrue(connection.transport.aborted)
+
+    def test_a_client_that_reads_again_is_resumed(self) -> None:
+        connection = self.connect(KEEP_ALIVE, flushing=False)
+        connection.send(RECORD * 300)
+        connection.transport.clog()
+        connection.transport.flush()
+        self.assertEqual(connection.transport.producerState, "producing")
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    def test_an_unsent_echo_outlasts_no_deadline(self) -> None:
+        connection = self.connect(KEEP_ALIVE, flushing=False)
+        connection.send(RECORD)  # too little to be paused for
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(LINGER)
+        self.assertEqual(connection.reasons, [CloseReason.STALLED])
+
+    def test_small_echoes_are_not_held_back(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        self.assertTrue(connection.transport.nodelay)
+        connection.transport.fin()
+
+    def test_stop_producing_leaves_the_rest_to_connection_lost(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.echo.stopProducing()
+        connection.transport.reset()
+        self.assertEqual(connection.reasons, [CloseReason.RESET])
+
+
+class DrainTests(ProtocolTestCase):
+    def test_a_record_under_way_is_finished(self) -> None:
+        for exchange in (ONE, KEEP_ALIVE):
+            connection = self.connect(exchange)
+            connection.send(RECORD[:100])
+            connection.echo.drain()
+            self.assertEqual(connection.reasons, [])
+            connection.send(RECORD[100:])
+            connection.transport.fin()
+            self.assertEqual(connection.echoed, RECORD)
+            self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    def test_a_new_connection_gets_its_one_record(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.echo.drain()
+        connection.send(RECORD * 2)
+        connection.transport.fin()
+        self.assertEqual(connection.echoed, RECORD)
+
+    def test_keep_alive_between_two_records_ends(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.send(RECORD)
+        connection.echo.drain()
+        self.assertTrue(connection.transport.write_shut)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.DRAINED])
+
+    def test_a_paused_connection_gets_its_echo_before_the_end(self) -> None:
+        connection = self.connect(KEEP_ALIVE, flushing=False)
+        connection.send(RECORD * 300)
+        connection.transport.clog()
+        connection.echo.drain()
+        self.assertFalse(connection.transport.write_shut)
+        connection.transport.flush()
+        self.assertTrue(connection.transport.write_shut)
+        connection.transport.fin()
+        self.assertEqual(connection.echoed, RECORD * 300)
+        self.assertEqual(connection.reasons, [CloseReason.DRAINED])
+
+    def test_cut(self) -> None:
+        connection = self.connect()
+        connection.send(RECORD[:100])
+        connection.echo.cut()
+        self.assertEqual(connection.reasons, [CloseReason.CUT])

@@ -1,0 +1,292 @@
+import errno
+import os
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from echod.core.closing import CloseReason
+from echod.core.configuration import DRAIN_TIMEOUT, LINGER, Exchange, ServerConfiguration
+from echod.core.errors import ConfigurationError, ListenError
+from echod.server.assembly import make_service
+from echod.server.connections import Connections
+from echod.server.factory import EchoFactory
+from echod.server.listening import DualStackEndpoint, endpoint_from_string
+from echod.server.observer import NullObserver
+from echod.server.service import EchoService, Listener
+from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.sockets import RECORD
+
+KEEP_ALIVE = Exchange(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER)
+
+
+@implementer(IListeningPort)
+class MemoryPort:
+    def __init__(self, stopping: "Deferred[None] | None" = None) -> None:
+        self.listening = True
+        self._stopping = stopping
+
+    def startListening(self) -> None:
+        raise AssertionError("it listens already")
+
+    def stopListening(self) -> "Deferred[None] | None":
+        self.listening = False
+        return self._stopping
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 3005)
+
+
+@implementer(IStreamServerEndpoint)
+class MemoryEndpoint:
+    def __init__(self, result: "Deferred[Any]") -> None:
+        self.result = result
+
+    def listen(self, protocolFactory: object) -> "Deferred[Any]":
+        return self.result
+
+
+class ServiceTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.observer = MemoryObserver()
+        self.connections = Connections()
+        self.given_up: list[str] = []
+        self.log = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.log)
+        self.addCleanup(globalLogPublisher.removeObserver, self.log)
+
+    def factory(self) -> EchoFactory:
+        return EchoFactory(KEEP_ALIVE, self.clock, self.connections, self.observer, "test")
+
+    def service(self, *results: "Deferred[Any]") -> EchoService:
+        listeners = [Listener(f"test {n}", MemoryEndpoint(d), self.factory()) for n, d in enumerate(results)]
+        return EchoService(
+            listeners, self.connections, self.clock, DRAIN_TIMEOUT, give_up=lambda: self.given_up.append("given up")
+        )
+
+    def connect(self) -> MemoryTransport:
+        transport = MemoryTransport()
+        transport.connect(self.factory().buildProtocol(None))
+        return transport
+
+    def logged(self) -> str:
+        return "\n".join(str(event["log_format"]) for event in self.log)
+
+
+class ListeningTests(ServiceTestCase):
+    def test_it_listens_before_privileges_are_shed(self) -> None:
+        listening: list[str] = []
+        waiting: Deferred[Any] = Deferred()
+        service = self.service(waiting)
+        service.privilegedStartService()
+        waiting.callback(MemoryPort())
+        service.startService()
+        self.assertEqual(listening, [])
+        self.assertIn("listening on {address}", self.logged())
+
+    def test_start_alone_listens_too(self) -> None:
+        port = MemoryPort()
+        service = self.service(succeed(port))
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.assertFalse(port.listening)
+
+    def test_a_listener_that_fails_leaves_none_listening(self) -> None:
+        port = MemoryPort()
+        taken = CannotListenError("", 3005, OSError(errno.EADDRINUSE, "with Twisted's words around it"))
+        service = self.service(succeed(port), fail(taken))
+        with self.assertRaises(ListenError) as refused:
+            service.privilegedStartService()
+        self.assertEqual(str(refused.exception), f"cannot listen on test 1: {os.strerror(errno.EADDRINUSE).lower()}")
+        self.assertFalse(port.listening)
+
+    def test_a_failure_without_an_error_number(self) -> None:
+        with self.assertRaises(ListenError) as refused:
+            self.service(fail(ValueError("no such thing"))).privilegedStartService()
+        self.assertEqual(str(refused.exception), "cannot listen on test 0: no such thing")
+
+    def test_a_failure_that_comes_late_ends_the_daemon(self) -> None:
+        waiting: Deferred[Any] = Deferred()
+        self.service(waiting).privilegedStartService()
+        waiting.errback(OSError(errno.EACCES, ""))
+        self.assertEqual(self.given_up, ["given up"])
+        self.assertIn("{problem}", self.logged())
+
+
+class StoppingTests(ServiceTestCase):
+    def test_it_waits_for_records_in_flight(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        transport = self.connect()
+        transport.receive(RECORD[:100])
+        stopped = service.stopService()
+        self.assertNoResult(stopped)
+        transport.receive(RECORD[100:])
+        transport.fin()
+        self.assertEqual(transport.value(), RECORD)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_idle_keep_alive_connections_end_at_once(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        transport = self.connect()
+        transport.receive(RECORD)
+        stopped = service.stopService()
+        transport.fin()
+        self.successResultOf(stopped)
+        self.assertEqual(self.observer.reasons, [CloseReason.DRAINED])
+
+    def test_what_overstays_is_cut(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        self.connect()
+        stopped = service.stopService()
+        self.clock.advance(DRAIN_TIMEOUT - 0.1)
+        self.assertNoResult(stopped)
+        self.clock.advance(0.1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.observer.reasons, [CloseReason.CUT])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cut_does_not_wait(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        self.connect()
+        stopped = service.stopService()
+        service.cut()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        service.cut()  # nothing is left, nothing is said
+        self.assertEqual(self.logged().count("cutting"), 1)
+
+    def test_it_waits_for_the_listeners_to_close(self) -> None:
+        closing: Deferred[None] = Deferred()
+        service = self.service(succeed(MemoryPort(closing)))
+        service.startService()
+        stopped = service.stopService()
+        self.assertNoResult(stopped)
+        closing.callback(None)
+        self.successResultOf(stopped)
+
+    def test_a_connection_that_was_accepted_during_the_drain_gets_one_record(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        self.connect()
+        stopped = service.stopService()
+        late = self.connect()
+        late.receive(RECORD * 3)
+        late.fin()
+        self.assertEqual(late.value(), RECORD)
+        service.cut()
+        self.successResultOf(stopped)
+
+
+class DualStackEndpointTests(SynchronousTestCase):
+    def listen(self, interface: str, **options: Any) -> MemoryReactorClock:
+        reactor = MemoryReactorClock()
+        endpoint = DualStackEndpoint(reactor, interface, 0, 10, **options)
+        self.successResultOf(endpoint.listen(self.factory()))
+        return reactor
+
+    def factory(self) -> EchoFactory:
+        return EchoFactory(KEEP_ALIVE, Clock(), Connections(), NullObserver(), "test")
+
+    def test_the_socket_is_adopted_listening_and_non_blocking(self) -> None:
+        seen: list[tuple[int, int, bool]] = []
+
+        def create_server(*args: Any, **options: Any) -> socket.socket:
+            made = socket.create_server(*args, **options)
+            v6only = made.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            seen.append((v6only, options["backlog"], made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1))
+            return made
+
+        reactor = self.listen("::", create_server=create_server)
+        self.assertEqual(seen, [(0, 10, True)])
+        self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET6])
+
+    def test_one_address_is_that_address(self) -> None:
+        for interface, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+            reactor = self.listen(interface)
+            self.assertEqual([f for _, f, _ in _adopted(reactor)], [family])
+
+    def test_no_ipv6_on_this_host(self) -> None:
+        def create_server(address: tuple[str, int], *, family: int, **options: Any) -> socket.socket:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+            return socket.create_server(("127.0.0.1", 0), family=family, backlog=options["backlog"])
+
+        log = EventLoggingObserver()
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        reactor = self.listen("::", create_server=create_server)
+        self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET])
+        self.assertIn("no IPv6", str([event["log_format"] for event in log]))
+
+    def test_no_ipv6_where_an_ipv6_address_was_asked_for(self) -> None:
+        def create_server(*_: Any, **__: Any) -> socket.socket:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+
+        for interface in ("::1", "0.0.0.0"):
+            endpoint = DualStackEndpoint(MemoryReactorClock(), interface, 1, 10, create_server=create_server)
+            self.failureResultOf(endpoint.listen(self.factory()), OSError)
+
+    def test_shown(self) -> None:
+        self.assertEqual(str(DualStackEndpoint(MemoryReactorClock(), "::", 3005, 10)), "[::]:3005")
+
+
+class EndpointStringTests(SynchronousTestCase):
+    def test_explained_in_one_line(self) -> None:
+        for text in ("tcp", "tcp:x", "nosuch:1", "tcp:3005:interface=::", "tcp:1:2:3:4:5", "ssl:1"):
+            with self.assertRaises(ConfigurationError, msg=text) as refused:
+                endpoint_from_string(MemoryReactorClock(), text)
+            self.assertIn(repr(text), str(refused.exception))
+            self.assertNotIn("\n", str(refused.exception))
+        self.assertIn(r"written \:", self._hint("tcp:3005:interface=::"))
+
+    def _hint(self, text: str) -> str:
+        with self.assertRaises(ConfigurationError) as refused:
+            endpoint_from_string(MemoryReactorClock(), text)
+        return str(refused.exception)
+
+
+class AssemblyTests(SynchronousTestCase):
+    def test_endpoint_strings_take_the_place_of_the_port(self) -> None:
+        reactor: Any = MemoryReactorClock()
+        configuration = ServerConfiguration(listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
+        service = make_service(configuration, reactor)
+        service.startService()
+        self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 50, "::1")])
+        self.successResultOf(service.stopService())
+
+    def test_the_default_is_one_dual_stack_socket(self) -> None:
+        reactor: Any = MemoryReactorClock()
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+            taken = make_service(ServerConfiguration(interface="::1", port=other.getsockname()[1]), reactor)
+            with self.assertRaises(ListenError):
+                taken.privilegedStartService()
+
+    def test_observed(self) -> None:
+        reactor: Any = MemoryReactorClock()
+        observer = MemoryObserver()
+        service = make_service(ServerConfiguration(listen=("tcp:1",)), reactor, observer)
+        service.startService()
+        transport = MemoryTransport()
+        transport.connect(reactor.tcpServers[0][1].buildProtocol(None))
+        transport.fin()
+        self.assertEqual(observer.reasons, [CloseReason.NO_DATA])
+        self.assertEqual(observer.summaries[0].listener, "tcp:1")
+
+
+def _adopted(reactor: MemoryReactorClock) -> list[tuple[int, int, object]]:
+    adopted: list[tuple[int, int, object]] = reactor.adoptedPorts
+    return adopted
