@@ -1,0 +1,47 @@
+"""Every check of echod, each in an environment of its own: `nox` runs all, `nox -s NAME` one."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    session.install("--quiet", *_extra("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types, strictly."""
+    session.install("--quiet", "--editable", ".[types]", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests over the built wheel, under trial and under pytest, with branch coverage. Arguments go to pytest."""
+    wheels = Path(session.create_tmp()).resolve()
+    for old in wheels.glob("*.whl"):
+        old.unlink()
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
+    (wheel,) = wheels.glob("*.whl")
+    session.install("--quiet", "--force-reinstall", f"{wheel}[test]")
+    session.env["ECHOD_WHEEL"] = str(wheel)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "twisted.trial", "--temp-directory", str(wheels / "trial"), "tests.unit")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+def _extra(name: str) -> list[str]:
+    """Return what an extra of the project asks for, without the project."""
+    extras: dict[str, list[str]] = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    return extras[name]

@@ -1,0 +1,73 @@
+"""The package as it is installed."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import BIN, ECHOD, run
+
+ROOT = Path(__file__).parents[2]
+INSTALL_PATIENCE = 300.0
+"""Seconds for an installation, which may have to ask the package index."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel under test: the one that was installed, or else one built now."""
+    if given := os.environ.get("ECHOD_WHEEL"):
+        return Path(given)
+    made = tmp_path_factory.mktemp("wheel")
+    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(made), str(ROOT))
+    subprocess.run(command, check=True, timeout=INSTALL_PATIENCE)
+    (built,) = made.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"echod/py.typed", "echod/__main__.py", "twisted/plugins/echod_plugin.py"} <= names
+    assert {name for name in names if name.startswith("twisted/")} == {"twisted/plugins/echod_plugin.py"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.split("/")[0] for name in names} - {"echod", "twisted"} == {
+        next(name.split("/")[0] for name in names if ".dist-info/" in name)
+    }
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_a_fresh_environment_knows_the_plugin(tmp_path: Path, wheel: Path, editable: bool) -> None:
+    fresh = tmp_path / "fresh"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(fresh)], check=True, timeout=INSTALL_PATIENCE)
+    what = ("--editable", str(ROOT)) if editable else (str(wheel),)
+    command = (str(fresh / "bin" / "python"), "-m", "pip", "install", "--quiet", *what)
+    subprocess.run(command, check=True, timeout=INSTALL_PATIENCE)
+    listed = run(str(fresh / "bin" / "twistd"), "--help", cwd=elsewhere)
+    assert re.search(r"^ +echod +A TCP echo daemon", listed.stdout, re.MULTILINE), listed.stdout + listed.stderr
+    for command in ((str(fresh / "bin" / "echod"),), (str(fresh / "bin" / "python"), "-m", "echod")):
+        assert run(*command, "--version", cwd=elsewhere).stdout.startswith("echod ")
+
+
+def test_importing_echod_installs_no_reactor(tmp_path: Path) -> None:
+    imports = "import sys, echod, echod.probe, echod.server.assembly, echod.cli.main, echod.cli.tap"
+    checked = run(
+        str(BIN / "python"), "-c", f"{imports}; sys.exit('twisted.internet.reactor' in sys.modules)", cwd=tmp_path
+    )
+    assert checked.returncode == 0
+
+
+def test_the_readmes_test_command_is_what_the_gate_runs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    main_job, everything = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)[:2]
+    assert main_job.endswith("/twistd -n echod --port 3005")
+    assert everything in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    version = run(*ECHOD, "--version", cwd=ROOT).stdout.split()[1]
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
