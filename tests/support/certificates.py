@@ -1,0 +1,85 @@
+"""Certificates for tests: an authority, and what it signs, good and bad."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """A certificate authority of the test's own, with its files in `directory`."""
+
+    def __init__(self, directory: Path, name: str = "test authority") -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        certificate = (
+            _builder(self._name, self._name, self._key.public_key(), -DAY, DAY)
+            .add_extension(constraints, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate = directory / f"{name.replace(' ', '-')}.pem"
+        self.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    def issue(
+        self,
+        *names: str,
+        subject: str = "echod test",
+        begins: timedelta = -DAY,
+        ends: timedelta = DAY,
+        file: str = "",
+    ) -> Pair:
+        """Issue a certificate for DNS names and IP addresses; with none of them, without a subjectAltName."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name(subject), self._name, key.public_key(), begins, ends)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        stem = file or f"issued-{certificate.serial_number:x}"
+        pair = Pair(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
+        pair.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+        pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return pair
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, begins: timedelta, ends: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
