@@ -8,11 +8,8 @@ The file is the one that ECHOD_CONFIG names, or echod.toml beside this one:
 import os
 from pathlib import Path
 
-from twisted.application.service import Application
-
-from echod.cli.launch import daemon_from_file
+from echod.cli.launch import application_from_file
 
 configuration = os.environ.get("ECHOD_CONFIG") or str(Path(__file__).with_name("echod.toml"))
 
-application = Application("echod")
-daemon_from_file(configuration).setServiceParent(application)
+application = application_from_file(configuration)

@@ -32,7 +32,7 @@ class Running:
     def __init__(self, **options: Any) -> None:
         self.port = free_port()
         self.observer = MemoryObserver()
-        self.service = make_service(ServerConfiguration(port=self.port, **options), reactor, self.observer)
+        self.service = make_service(ServerConfiguration(port=self.port, **options), reactor, observer=self.observer)
         self.service.privilegedStartService()
         self.service.startService()
 

@@ -1,6 +1,6 @@
 """Memory stand-ins: a transport, an observer, a resolver. Each does what the real one does, without the network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
@@ -11,6 +11,7 @@ from zope.interface import implementer
 from echod.core.closing import CloseReason, ConnectionSummary
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
+from echod.server.supervisor import ISupervisor
 
 
 @implementer(IConnectionObserver)
@@ -26,6 +27,26 @@ class MemoryObserver:
     @property
     def reasons(self) -> list[CloseReason]:
         return [summary.reason for summary in self.summaries]
+
+
+@implementer(ISupervisor)
+class MemorySupervisor:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def ready(self, status: Callable[[], str]) -> None:
+        self.told.append(f"ready: {status()}")
+
+    def reloading(self) -> None:
+        self.told.append("reloading")
+
+    def stopping(self) -> None:
+        self.told.append("stopping")
+
+    def stopped(self) -> None:
+        self.told.append("stopped")
 
 
 class MemoryTransport(StringTransport):

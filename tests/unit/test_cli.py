@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli import launch
+from echod.cli import launch, process
 from echod.cli.main import main
 from echod.cli.report import header_line, result_line, summary_lines
 from echod.cli.tap import Options
@@ -146,6 +146,9 @@ class MainTests(SynchronousTestCase):
 
 
 class LaunchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(sys, "excepthook", sys.excepthook)
+
     def test_a_file_that_is_not_toml(self) -> None:
         for text in (b"port = ", b"\xff\xfe"):
             with self.assertRaises(ConfigurationError) as refused:
@@ -154,19 +157,19 @@ class LaunchTests(SynchronousTestCase):
 
     def test_a_tac_file_ends_in_one_line(self) -> None:
         with self.assertRaises(SystemExit) as refused:
-            launch.daemon_from_file("/nosuch.toml")
+            launch.application_from_file("/nosuch.toml")
         self.assertIn("cannot read /nosuch.toml: No such file or directory", str(refused.exception.code))
 
     def test_an_error_of_ours_is_one_line(self) -> None:
         err = io.StringIO()
         with redirect_stderr(err):
-            launch._tell_in_one_line(ListenError, ListenError("cannot listen"), None)
+            process.tell_in_one_line(ListenError, ListenError("cannot listen"), None)
         self.assertEqual(err.getvalue(), "echod: cannot listen\n")
 
     def test_any_other_error_keeps_its_traceback(self) -> None:
         told: list[object] = []
         self.patch(sys, "__excepthook__", lambda *problem: told.append(problem[0]))
-        launch._tell_in_one_line(ZeroDivisionError, ZeroDivisionError(), None)
+        process.tell_in_one_line(ZeroDivisionError, ZeroDivisionError(), None)
         self.assertEqual(told, [ZeroDivisionError])
 
     def test_a_second_signal_cuts(self) -> None:
@@ -178,11 +181,8 @@ class LaunchTests(SynchronousTestCase):
             def callFromThread(self, call: Callable[[], None]) -> None:
                 call()
 
-        class Service:
-            def cut(self) -> None:
-                cut.append("cut")
-
-        launch._cut_at_next_signal(Reactor(), Service())  # type: ignore[arg-type]  # all it needs of them
+        reactor: Any = Reactor()
+        process.on_next_stop_signal(reactor, lambda: cut.append("cut"))
         self.assertEqual(set(handlers), {signal.SIGTERM, signal.SIGINT})
         handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(cut, ["cut"])
@@ -201,7 +201,7 @@ class MonotonicClockTests(SynchronousTestCase):
         reactor.seconds = lambda: wall[0]
         fired: list[str] = []
         before = reactor.callLater(5, fired.append, "before")
-        launch.use_monotonic_clock(reactor)
+        process.use_monotonic_clock(reactor)
         after = reactor.callLater(5, fired.append, "after")
         self.assertApproximates(before.getTime(), after.getTime(), 1.0)
         wall[0] += 3600
@@ -218,5 +218,5 @@ class MonotonicClockTests(SynchronousTestCase):
 class MemoryReactorTests(SynchronousTestCase):
     def test_pending_calls_of_any_reactor_are_kept(self) -> None:
         reactor = MemoryReactorClock()
-        launch.use_monotonic_clock(reactor)
+        process.use_monotonic_clock(reactor)
         self.assertEqual(reactor.getDelayedCalls(), [])

@@ -129,7 +129,5 @@ class ServerConfigurationTests(SynchronousTestCase):
         self.assertTrue(str(refused.exception).startswith("port: must be "))
 
     def test_every_option_is_told(self) -> None:
-        names = [each.name for each in options_of(ServerConfiguration)]
-        self.assertEqual(names, ["port", "interface", "backlog", "record-size", "timeout", "keep-alive", "listen"])
         for each in (*options_of(ServerConfiguration), *options_of(PingConfiguration)):
             self.assertTrue(each.help)

@@ -8,12 +8,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.core.access import AccessList
 from echod.core.addresses import HostPort
 from echod.core.closing import CloseReason
 from echod.core.configuration import LINGER, Exchange
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory
-from echod.server.protocol import EchoProtocol
+from echod.server.factory import EchoFactory, Service
+from echod.server.limits import Admission
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 from tests.unit.test_records import cut
@@ -31,9 +32,12 @@ class Connection:
         self.connections = Connections()
         self.transport = MemoryTransport(flushing)
         self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
-        factory = EchoFactory(exchange, self.clock, self.connections, self.observer, "test")
-        self.echo: EchoProtocol = factory.buildProtocol(self.transport.peerAddr)
-        self.transport.connect(self.echo)
+        admission = Admission(AccessList(()), None, None)
+        service = Service(exchange, self.clock, self.connections, admission, self.observer)
+        echo = EchoFactory(service, "test").buildProtocol(self.transport.peerAddr)
+        assert echo is not None
+        self.echo = echo
+        self.transport.connect(echo)
 
     def send(self, data: bytes) -> None:
         self.transport.receive(data)

@@ -13,18 +13,21 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from echod.core.access import AccessList
 from echod.core.closing import CloseReason
-from echod.core.configuration import DRAIN_TIMEOUT, LINGER, Exchange, ServerConfiguration
+from echod.core.configuration import LINGER, Exchange, ServerConfiguration
 from echod.core.errors import ConfigurationError, ListenError
 from echod.server.assembly import make_service
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory
+from echod.server.factory import EchoFactory, Service
+from echod.server.limits import Admission
 from echod.server.listening import DualStackEndpoint, endpoint_from_string
-from echod.server.observer import NullObserver
+from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.service import EchoService, Listener
-from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD
 
+DRAIN_TIMEOUT = 5.0
 KEEP_ALIVE = Exchange(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER)
 
 
@@ -54,28 +57,54 @@ class MemoryEndpoint:
         return self.result
 
 
+def serving(clock: Clock, connections: Connections, observer: IConnectionObserver) -> Service:
+    return Service(
+        exchange=KEEP_ALIVE,
+        clock=clock,
+        connections=connections,
+        admission=Admission(AccessList(()), None, None),
+        observer=observer,
+    )
+
+
 class ServiceTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.observer = MemoryObserver()
         self.connections = Connections()
+        self.supervisor = MemorySupervisor()
+        self.loaded = 0
+        self.bad_file = False
         self.given_up: list[str] = []
         self.log = EventLoggingObserver()
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
 
     def factory(self) -> EchoFactory:
-        return EchoFactory(KEEP_ALIVE, self.clock, self.connections, self.observer, "test")
+        return EchoFactory(serving(self.clock, self.connections, self.observer), "test")
 
     def service(self, *results: "Deferred[Any]") -> EchoService:
         listeners = [Listener(f"test {n}", MemoryEndpoint(d), self.factory()) for n, d in enumerate(results)]
         return EchoService(
-            listeners, self.connections, self.clock, DRAIN_TIMEOUT, give_up=lambda: self.given_up.append("given up")
+            listeners,
+            self.connections,
+            self.clock,
+            self.supervisor,
+            DRAIN_TIMEOUT,
+            load_again=[("file", self.load)],
+            give_up=lambda: self.given_up.append("given up"),
         )
+
+    def load(self) -> None:
+        self.loaded += 1
+        if self.bad_file:
+            raise ConfigurationError("tls-key: is bad")
 
     def connect(self) -> MemoryTransport:
         transport = MemoryTransport()
-        transport.connect(self.factory().buildProtocol(None))
+        connection = self.factory().buildProtocol(None)
+        assert connection is not None
+        transport.connect(connection)
         return transport
 
     def logged(self) -> str:
@@ -191,6 +220,46 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
 
 
+class SupervisedTests(ServiceTestCase):
+    def test_ready_when_the_reactor_turns_then_stopping_then_stopped(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        self.assertEqual(self.supervisor.told, [])
+        self.clock.advance(0)
+        transport = self.connect()
+        self.assertEqual(service.status(), "listening on 192.0.2.1:3005; 1 connection(s) open")
+        stopped = service.stopService()
+        self.assertEqual(self.supervisor.told[1:], ["stopping"])
+        transport.reset()
+        self.successResultOf(stopped)
+        self.assertEqual(
+            self.supervisor.told,
+            ["ready: listening on 192.0.2.1:3005; 0 connection(s) open", "stopping", "stopped"],
+        )
+
+    def test_stopped_before_it_was_ready(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+        self.successResultOf(service.stopService())
+        self.clock.advance(0)
+        self.assertEqual(self.supervisor.told, ["stopping", "stopped"])
+
+    def test_reload(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.reload()
+        self.assertEqual((self.loaded, self.supervisor.told), (0, []))
+        service.startService()
+        self.clock.advance(0)
+        self.supervisor.told.clear()
+        service.reload()
+        self.assertEqual((self.loaded, self.supervisor.told[0]), (1, "reloading"))
+        self.assertIn("ready", self.supervisor.told[1])
+        self.bad_file = True
+        service.reload()
+        self.assertIn("stays as it was", self.logged())
+        self.assertEqual(len(self.supervisor.told), 4)
+
+
 class DualStackEndpointTests(SynchronousTestCase):
     def listen(self, interface: str, **options: Any) -> MemoryReactorClock:
         reactor = MemoryReactorClock()
@@ -199,7 +268,7 @@ class DualStackEndpointTests(SynchronousTestCase):
         return reactor
 
     def factory(self) -> EchoFactory:
-        return EchoFactory(KEEP_ALIVE, Clock(), Connections(), NullObserver(), "test")
+        return EchoFactory(serving(Clock(), Connections(), NullObserver()), "test")
 
     def test_the_socket_is_adopted_listening_and_non_blocking(self) -> None:
         seen: list[tuple[int, int, bool]] = []
@@ -278,7 +347,7 @@ class AssemblyTests(SynchronousTestCase):
     def test_observed(self) -> None:
         reactor: Any = MemoryReactorClock()
         observer = MemoryObserver()
-        service = make_service(ServerConfiguration(listen=("tcp:1",)), reactor, observer)
+        service = make_service(ServerConfiguration(listen=("tcp:1",)), reactor, observer=observer)
         service.startService()
         transport = MemoryTransport()
         transport.connect(reactor.tcpServers[0][1].buildProtocol(None))

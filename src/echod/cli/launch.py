@@ -1,23 +1,33 @@
 """From a configuration to a daemon in this process: what `twistd echod`, `echod serve` and etc/echod.tac share."""
 
+import os
+import resource
 import signal
 import sys
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, cast
+from typing import TextIO, cast
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.application.service import Application
+from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.python.components import Componentized
 
+from echod.cli.process import on_next_stop_signal, on_signal, tell_in_one_line, use_monotonic_clock
 from echod.core.configuration import ServerConfiguration
 from echod.core.errors import ConfigurationError, EchodError
 from echod.core.options import command_line_layer, configure, file_layer
+from echod.logs.access import AccessLog
+from echod.logs.events import json_observer
+from echod.logs.lines import LINE_FORMATS
+from echod.logs.refusals import RefusalLog
 from echod.server.assembly import IDaemonReactor, make_service
+from echod.server.observer import IConnectionObserver, Observers
 from echod.server.service import EchoService
+from echod.server.supervisor import Systemd
 
-__all__ = ["daemon", "daemon_from_file", "server_configuration", "use_monotonic_clock"]
+__all__ = ["application_from_file", "daemon", "log_observer", "server_configuration"]
 
 
 def server_configuration(given: Iterable[tuple[str, str]], config: str | None = None) -> ServerConfiguration:
@@ -30,48 +40,62 @@ def server_configuration(given: Iterable[tuple[str, str]], config: str | None = 
     return configure(ServerConfiguration, layers)
 
 
+def log_observer(configuration: ServerConfiguration, out: TextIO) -> ILogObserver:
+    """Return what writes the log to `out` in the format that the configuration says."""
+    return json_observer(out) if configuration.log_format == "json" else textFileLogObserver(out)
+
+
 def daemon(configuration: ServerConfiguration) -> EchoService:
     """Return the daemon for this process's own reactor, and prepare the process for it.
 
-    The process then has a reactor clock that no step of the wall clock moves, ends at a
-    second SIGTERM or SIGINT without waiting for anyone, and tells an EchodError in one line.
-    Raises ConfigurationError.
+    The process then has a reactor clock that no step of the wall clock moves, ends at a second
+    SIGTERM or SIGINT without waiting for anyone, loads its files again at SIGHUP, opens its access log
+    again at SIGHUP and SIGUSR1, and tells an EchodError in one line. Raises ConfigurationError.
     """
-    from twisted.internet import reactor  # importing it installs it, so not before it is wanted
+    from twisted.internet import reactor as installed  # importing it installs it, so not before it is wanted
 
-    sys.excepthook = _tell_in_one_line
-    use_monotonic_clock(reactor)
-    daemon_reactor = cast("IDaemonReactor", reactor)
-    service = make_service(configuration, daemon_reactor)
-    daemon_reactor.addSystemEventTrigger("before", "shutdown", _cut_at_next_signal, daemon_reactor, service)
+    sys.excepthook = tell_in_one_line
+    use_monotonic_clock(installed)
+    reactor = cast("IDaemonReactor", installed)
+    refusals = RefusalLog(reactor)
+    observers: list[IConnectionObserver] = [refusals]
+    reopen: list[tuple[str, Callable[[], None]]] = []
+    if configuration.access_log is not None:
+        access = AccessLog(configuration.access_log, LINE_FORMATS[configuration.log_format], time.time)
+        observers.append(access)
+        reopen.append(("access log", access.open_again))
+        reactor.addSystemEventTrigger("after", "shutdown", access.close)
+    service = make_service(
+        configuration,
+        reactor,
+        observer=Observers(observers),
+        supervisor=Systemd.from_environment(os.environ, reactor),
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        load_again=reopen,
+    )
+    reactor.addSystemEventTrigger("after", "shutdown", refusals.close)
+    reactor.addSystemEventTrigger("before", "shutdown", on_next_stop_signal, reactor, service.cut)
+    reactor.callWhenRunning(on_signal, reactor, signal.SIGHUP, service.reload)
+    for _, open_again in reopen:
+        reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, open_again)
     return service
 
 
-def daemon_from_file(path: str) -> EchoService:
-    """Return the daemon that the TOML file at `path` describes: for a .tac file.
+def application_from_file(path: str) -> Componentized:
+    """Return the application, for a .tac file, that the TOML file at `path` describes.
 
     Raises SystemExit with one line for the user, where twistd would show a traceback.
     """
     try:
-        return daemon(server_configuration([], path))
+        configuration = server_configuration([], path)
+        service = daemon(configuration)
     except EchodError as problem:
         raise SystemExit(f"echod: {problem}") from None
-
-
-def use_monotonic_clock(reactor: Any) -> None:
-    """Make `reactor` count its seconds on a clock that nobody can set.
-
-    Twisted's reactors count on `time.time`, so that a step of the wall clock fires every
-    deadline at once, or none for as long as the step was. Calls that are already
-    scheduled keep their distance.
-    """
-    ahead = time.monotonic() - reactor.seconds()
-    reactor.seconds = time.monotonic
-    pending: IDelayedCall
-    for pending in reactor.getDelayedCalls():
-        call = cast("Any", pending)
-        call.time += ahead
-        call.seconds = time.monotonic
+    application: Componentized = Application("echod")
+    service.setServiceParent(application)  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+    if configuration.log_format == "json":
+        application.setComponent(ILogObserver, log_observer(configuration, sys.stdout))
+    return application
 
 
 def _read_toml(path: str) -> dict[str, object]:
@@ -81,21 +105,3 @@ def _read_toml(path: str) -> dict[str, object]:
         raise ConfigurationError(f"--config: cannot read {path}: {problem.strerror}") from None
     except ValueError as problem:  # TOMLDecodeError and UnicodeDecodeError are both of this kind
         raise ConfigurationError(f"{path}: is not TOML: {problem}") from None
-
-
-def _cut_at_next_signal(reactor: IDaemonReactor, service: EchoService) -> None:
-    """From now on, SIGTERM and SIGINT end all connections: the reactor would ignore them while it stops."""
-
-    def cut(*_: object) -> None:
-        cast("Any", reactor).callFromThread(service.cut)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, cut)
-
-
-def _tell_in_one_line(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
-    """An excepthook: twistd lets what stops a service from starting fall through to it."""
-    if isinstance(problem, EchodError):
-        print(f"echod: {problem}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, problem, trace)

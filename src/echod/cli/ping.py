@@ -10,8 +10,8 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 from twisted.python.failure import Failure
 
-from echod.cli.launch import use_monotonic_clock
 from echod.cli.parsing import add_options, given
+from echod.cli.process import use_monotonic_clock
 from echod.cli.report import header_line, result_line, summary_lines
 from echod.core.addresses import HostPort, parse_host
 from echod.core.configuration import DEFAULT_PORT, PingConfiguration

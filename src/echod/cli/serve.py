@@ -4,9 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogBeginner
 
-from echod.cli.launch import daemon, server_configuration
+from echod.cli.launch import daemon, log_observer, server_configuration
 from echod.cli.parsing import add_options, given
 from echod.core.configuration import ServerConfiguration
 
@@ -27,11 +27,12 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until a signal ends it; return 0. Raises EchodError where it cannot start."""
-    service = daemon(server_configuration(given(namespace), namespace.config))
+    configuration = server_configuration(given(namespace), namespace.config)
+    service = daemon(configuration)
     from twisted.internet import reactor as installed
 
     reactor = cast("IReactorCore", installed)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([log_observer(configuration, sys.stderr)], redirectStandardIO=False)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -1,7 +1,9 @@
 """The face of the `twistd echod` plugin: its options, and its service."""
 
+import sys
 from collections.abc import Callable, Sequence
 
+from twisted.logger import FileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -10,6 +12,7 @@ from echod.cli.words import help_of, words_of
 from echod.core.configuration import ServerConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import options_of
+from echod.logs.events import json_observer
 from echod.server.service import EchoService
 
 __all__ = ["Options", "makeService"]
@@ -47,6 +50,23 @@ class Options(UsageOptions):
     def postOptions(self) -> None:
         """Make the configuration, so that what cannot be is refused before anything listens."""
         self.configuration = server_configuration(self.given, self.config)
+        if self.configuration.log_format == "json":
+            self._log_as_json()
+
+    def _log_as_json(self) -> None:
+        """Name our observer to twistd, which asks for one by its dotted name, and then knows no log file."""
+        twistd = getattr(self, "parent", {})
+        if twistd.get("logfile") or twistd.get("syslog") or not twistd.get("nodaemon", True):
+            raise UsageError(
+                "log-format json goes to standard output: with twistd -n, and neither --logfile nor --syslog"
+            )
+        if not twistd.get("logger"):
+            twistd["logger"] = f"{__name__}.{json_log.__name__}"
+
+
+def json_log() -> FileLogObserver:
+    """Return twistd's log observer for `log-format json`."""
+    return json_observer(sys.stdout)
 
 
 def makeService(options: Options) -> EchoService:

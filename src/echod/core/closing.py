@@ -5,7 +5,7 @@ from enum import Enum
 
 from echod.core.addresses import HostPort
 
-__all__ = ["CloseReason", "ConnectionSummary"]
+__all__ = ["REFUSALS", "CloseReason", "ConnectionSummary", "TLSFacts"]
 
 
 class CloseReason(Enum):
@@ -23,6 +23,16 @@ class CloseReason(Enum):
     """Keep-alive: the deadline passed with no record begun since the one before."""
     STALLED = "stalled"
     """The deadline passed while the client did not take its echo."""
+    TLS_FAILED = "tls-failed"
+    """TLS broke: no common version, no acceptable client certificate, or no TLS at all."""
+    BAD_PROXY_HEADER = "bad-proxy-header"
+    """Behind a proxy: what came first was no PROXY header, or no whole one in time."""
+    NOT_ALLOWED = "not-allowed"
+    """Refused: the client's address is on none of the allowed networks."""
+    TOO_MANY = "too-many"
+    """Refused: as many connections are open as may be."""
+    TOO_MANY_FROM_HOST = "too-many-from-host"
+    """Refused: as many connections are open as may be from one address."""
     RESET = "reset"
     """The connection broke: a reset, or an error of the network."""
     DRAINED = "drained"
@@ -31,6 +41,22 @@ class CloseReason(Enum):
     """Cut because it outlasted the time that a stopping server gives."""
     ERROR = "error"
     """A fault of the server's own."""
+
+
+REFUSALS = frozenset({CloseReason.NOT_ALLOWED, CloseReason.TOO_MANY, CloseReason.TOO_MANY_FROM_HOST})
+"""The reasons of connections that were closed at once, unserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFacts:
+    """What a TLS handshake came to."""
+
+    version: str
+    """As OpenSSL names it: "TLSv1.3"."""
+    cipher: str
+    """As OpenSSL names it: "TLS_AES_256_GCM_SHA384"."""
+    client_subject: str | None
+    """The subject of the client's certificate (RFC 4514), or None where it gave none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +74,4 @@ class ConnectionSummary:
     """Bytes handed to the transport; those of an echo that was cut off count too."""
     duration: float
     """Seconds from accept to the end, on a monotonic clock."""
+    tls: TLSFacts | None = None

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from echod.core.kinds import Address, Flag, Integer, Many, Seconds, Text
+from echod.core.errors import ConfigurationError
+from echod.core.kinds import Address, Choice, Flag, Integer, Many, Network, Seconds, Text
 from echod.core.options import checked, option
 
 __all__ = ["Exchange", "PingConfiguration", "ServerConfiguration"]
@@ -20,9 +21,6 @@ Measured on a path that drops the first echo segment while client bytes arrive: 
 once delivered 0 of 16 echoes, lingering 16 of 16. Two seconds cover a retransmission
 after the initial timeout of 1 s (RFC 6298 section 2).
 """
-
-DRAIN_TIMEOUT = 5.0
-"""Seconds that records in flight have once the server was told to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +51,46 @@ class ServerConfiguration:
         (),
         Many(Text("ENDPOINT")),
         "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
-        instead_of=("port", "interface", "backlog"),
+        instead_of=("port", "interface", "backlog", "reuse_port"),
     )
+    tls_port: int | None = option(None, Integer(1, 65535), "TCP port to listen on for TLS as well")
+    tls_listen: tuple[str, ...] = option(
+        (), Many(Text("ENDPOINT")), "Twisted server endpoint to listen on for TLS as well; repeatable"
+    )
+    tls_certificate: str | None = option(None, Text("FILE"), "PEM file of the server's certificate, its chain after it")
+    tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
+    tls_client_ca: str | None = option(
+        None, Text("FILE"), "PEM file of the authorities one of which must have signed a TLS client's certificate"
+    )
+    max_connections: int | None = option(
+        None, Integer(1), "connections open at a time (default: the process's limit of open files, less a reserve)"
+    )
+    max_connections_per_host: int | None = option(None, Integer(1), "connections open at a time from one address")
+    allow: tuple[str, ...] = option(
+        (), Many(Network()), "network whose clients may connect; repeatable (default: everyone)"
+    )
+    drain_timeout: float = option(
+        5.0, Seconds(zero=True), "seconds that records in flight have to finish once the daemon is told to stop"
+    )
+    reuse_port: bool = option(False, Flag(), "let several processes listen on the port, as SO_REUSEPORT has it")
+    access_log: str | None = option(
+        None, Text("FILE"), "write a line for each connection that ends; - is standard output"
+    )
+    log_format: str = option("text", Choice(("text", "json")), "what the log and the access log are written in")
 
     def __post_init__(self) -> None:
         checked(self)
+        if self.has_tls and self.tls_certificate is None:
+            raise ConfigurationError("a TLS listener needs tls-certificate")
+        if not self.has_tls and (self.tls_certificate or self.tls_key or self.tls_client_ca):
+            raise ConfigurationError(
+                "tls-certificate, tls-key and tls-client-ca need a TLS listener: tls-port or tls-listen"
+            )
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether any listener speaks TLS."""
+        return self.tls_port is not None or bool(self.tls_listen)
 
     @property
     def exchange(self) -> Exchange:

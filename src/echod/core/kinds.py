@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from echod.core.access import network
 from echod.core.addresses import literal
 
-__all__ = ["Address", "Flag", "Integer", "Kind", "Many", "Seconds", "Text"]
+__all__ = ["Address", "Choice", "Flag", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
 
 
 class Kind(Protocol):
@@ -146,6 +147,51 @@ class Address:
             if literal(bare) is not None:
                 return bare
         raise ValueError(f"must be an IPv4 or IPv6 address, not {value}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """An IPv4 or IPv6 network in CIDR notation, or one address."""
+
+    metavar: str = "CIDR"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> str:
+        """Return the network in `text`."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is a network."""
+        try:
+            if isinstance(value, str):
+                network(value)
+                return value
+        except ValueError as problem:
+            raise ValueError(f"must be a network: {problem}") from None
+        raise ValueError(f"must be a network, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+    repeatable: bool = False
+
+    @property
+    def metavar(self) -> str:
+        """The words, as a usage line shows a choice."""
+        return "|".join(self.words)
+
+    def from_text(self, text: str) -> str:
+        """Return `text`."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is one of the words."""
+        if not isinstance(value, str) or value not in self.words:
+            raise ValueError(f"must be {' or '.join(self.words)}, not {value}")
+        return value
 
 
 @dataclass(frozen=True)

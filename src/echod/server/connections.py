@@ -1,30 +1,40 @@
 """All connections that are open: what a server that stops has to wait for."""
 
+from typing import Protocol
+
 from twisted.internet.defer import Deferred
 
-from echod.server.protocol import EchoProtocol
+__all__ = ["Connection", "Connections"]
 
-__all__ = ["Connections"]
+
+class Connection(Protocol):
+    """One that is open."""
+
+    def drain(self) -> None:
+        """End as soon as what is under way is done."""
+
+    def cut(self) -> None:
+        """End now."""
 
 
 class Connections:
     """The open connections of one daemon, over all its listeners."""
 
     def __init__(self) -> None:
-        self._open: set[EchoProtocol] = set()
+        self._open: set[Connection] = set()
         self._draining = False
         self._drained: Deferred[None] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, connection: EchoProtocol) -> None:
+    def add(self, connection: Connection) -> None:
         """Take in a connection that has just opened; one that comes during a drain is told so."""
         self._open.add(connection)
         if self._draining:
             connection.drain()
 
-    def discard(self, connection: EchoProtocol) -> None:
+    def discard(self, connection: Connection) -> None:
         """Let go of a connection that is over."""
         self._open.discard(connection)
         if not self._open and self._drained is not None:

@@ -1,5 +1,7 @@
 """What a listener makes its connections with."""
 
+from dataclasses import dataclass
+
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
@@ -7,59 +9,87 @@ from echod.core.addresses import HostPort, shown_host
 from echod.core.closing import CloseReason, ConnectionSummary
 from echod.core.configuration import Exchange
 from echod.server.connections import Connections
+from echod.server.limits import Admission
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
 
-__all__ = ["EchoFactory"]
+__all__ = ["EchoFactory", "Service", "host_port"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the connections of all listeners of one daemon have in common."""
+
+    exchange: Exchange
+    clock: IReactorTime
+    connections: Connections
+    admission: Admission
+    observer: IConnectionObserver
 
 
 class EchoFactory(Factory):
-    """Makes the connections of one listener, all by the same rules, and tells their ends."""
+    """Makes the connections of one listener, or refuses them, and tells their ends."""
 
     noisy = False
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        clock: IReactorTime,
-        connections: Connections,
-        observer: IConnectionObserver,
-        listener: str,
-    ) -> None:
-        self._exchange = exchange
-        self._clock = clock
-        self._connections = connections
-        self._observer = observer
+    def __init__(self, service: Service, listener: str, connection: type[EchoProtocol] = EchoProtocol) -> None:
+        """`listener` is the listener's name, for those who are told; `connection` the class to make."""
+        self._service = service
         self._listener = listener
+        self._connection = connection
 
-    def buildProtocol(self, addr: IAddress | None) -> EchoProtocol:
-        """Make the connection of a client that was accepted."""
-        connection = EchoProtocol(self._exchange, self._clock, self)
+    def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
+        """Make the connection of the client at `addr`; None refuses it, and its socket is closed."""
+        peer = host_port(addr)
+        refusal = self._service.admission.refusal(peer.host)
+        if refusal is not None:
+            self.tell_unserved(peer, refusal)
+            return None
+        connection = self._connection(peer, self._service.exchange, self._service.clock, self)
         connection.factory = self
         return connection
+
+    def tell_unserved(
+        self, peer: HostPort, reason: CloseReason, bytes_received: int = 0, duration: float = 0.0
+    ) -> None:
+        """Tell the observer of a client that never came to sending a record."""
+        self._service.observer.connection_ended(
+            ConnectionSummary(
+                peer=peer,
+                listener=self._listener,
+                reason=reason,
+                records=0,
+                bytes_received=bytes_received,
+                bytes_sent=0,
+                duration=duration,
+            )
+        )
 
     # ConnectionKeeper
 
     def connection_began(self, connection: EchoProtocol) -> None:
         """Count it among the open ones."""
-        self._connections.add(connection)
+        self._service.admission.enter(connection.peer.host)
+        self._service.connections.add(connection)
 
     def connection_ended(self, connection: EchoProtocol, reason: CloseReason) -> None:
         """Tell the observer, then whoever waits for the last connection to end."""
-        summary = ConnectionSummary(
-            peer=_peer(connection),
-            listener=self._listener,
-            reason=reason,
-            records=connection.records,
-            bytes_received=connection.bytes_received,
-            bytes_sent=connection.bytes_sent,
-            duration=self._clock.seconds() - connection.started,
+        self._service.admission.leave(connection.peer.host)
+        self._service.observer.connection_ended(
+            ConnectionSummary(
+                peer=connection.peer,
+                listener=self._listener,
+                reason=reason,
+                records=connection.records,
+                bytes_received=connection.bytes_received,
+                bytes_sent=connection.bytes_sent,
+                duration=self._service.clock.seconds() - connection.started,
+                tls=connection.tls,
+            )
         )
-        self._observer.connection_ended(summary)
-        self._connections.discard(connection)
+        self._service.connections.discard(connection)
 
 
-def _peer(connection: EchoProtocol) -> HostPort:
-    assert connection.transport is not None
-    peer = connection.transport.getPeer()
-    return HostPort(shown_host(getattr(peer, "host", "")), getattr(peer, "port", 0))
+def host_port(address: object) -> HostPort:
+    """Return a Twisted address as echod shows it; one without a host, as of a Unix socket, has an empty one."""
+    return HostPort(shown_host(getattr(address, "host", "")), getattr(address, "port", 0))

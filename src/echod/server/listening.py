@@ -28,7 +28,9 @@ ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interf
 class SocketMaker(Protocol):
     """`socket.create_server`, or what stands in for it."""
 
-    def __call__(self, address: tuple[str, int], *, family: int, backlog: int, dualstack_ipv6: bool) -> socket.socket:
+    def __call__(
+        self, address: tuple[str, int], *, family: int, backlog: int, reuse_port: bool, dualstack_ipv6: bool
+    ) -> socket.socket:
         """Return a bound and listening socket; raise OSError."""
 
 
@@ -49,12 +51,15 @@ class DualStackEndpoint:
         interface: str,
         port: int,
         backlog: int,
+        *,
+        reuse_port: bool = False,
         create_server: SocketMaker = socket.create_server,
     ) -> None:
         self._reactor = reactor
         self._interface = interface
         self._port = port
         self._backlog = backlog
+        self._reuse_port = reuse_port
         self._create_server = create_server
 
     def __str__(self) -> str:
@@ -89,6 +94,7 @@ class DualStackEndpoint:
             address,  # type: ignore[arg-type]  # create_server takes scoped addresses too; typeshed knows pairs only
             family=family,
             backlog=self._backlog,
+            reuse_port=self._reuse_port,
             dualstack_ipv6=interface == ANY_IPV6,
         )
 
@@ -96,11 +102,12 @@ class DualStackEndpoint:
 def endpoint_from_string(reactor: object, description: str) -> IStreamServerEndpoint:
     """Return the endpoint that a Twisted endpoint string means.
 
-    Raises ConfigurationError for one that Twisted cannot read.
+    Raises ConfigurationError for one that Twisted cannot read. `haproxy:` and `systemd:`, which say more
+    than where to listen, are `assembly`'s to look at.
     """
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as problem:  # Twisted and its endpoint plugins raise all kinds
         hint = " (a colon in an address is written \\:)" if "::" in description else ""
-        raise ConfigurationError(f"--listen: {description!r} is no server endpoint: {problem}{hint}") from None
+        raise ConfigurationError(f"{description!r} is no server endpoint: {problem}{hint}") from None
     return endpoint

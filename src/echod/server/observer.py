@@ -1,10 +1,12 @@
 """Who is told what each connection did."""
 
+from collections.abc import Sequence
+
 from zope.interface import Interface, implementer
 
 from echod.core.closing import ConnectionSummary
 
-__all__ = ["IConnectionObserver", "NullObserver"]
+__all__ = ["IConnectionObserver", "NullObserver", "Observers"]
 
 
 class IConnectionObserver(Interface):
@@ -24,3 +26,16 @@ class NullObserver:
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
         """Let it pass."""
+
+
+@implementer(IConnectionObserver)
+class Observers:
+    """Several observers as one."""
+
+    def __init__(self, observers: Sequence[IConnectionObserver]) -> None:
+        self._observers = observers
+
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        """Tell each of them."""
+        for observer in self._observers:
+            observer.connection_ended(summary)

@@ -36,7 +36,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.closing import CloseReason
+from echod.core.addresses import HostPort
+from echod.core.closing import CloseReason, TLSFacts
 from echod.core.configuration import Exchange
 from echod.core.records import RecordBuffer
 
@@ -74,14 +75,19 @@ class EchoProtocol(Protocol):
     does not read, nothing more is read from it, and memory stays bounded.
     """
 
+    pausing = False
+    """Whether the transport is to pause us also where only one record is echoed."""
     records = 0
     """Records echoed."""
     bytes_received = 0
     bytes_sent = 0
     started: float
     """When it was accepted, by the clock that was passed in."""
+    tls: TLSFacts | None = None
+    """What its TLS handshake came to."""
 
-    def __init__(self, exchange: Exchange, clock: IReactorTime, keeper: ConnectionKeeper) -> None:
+    def __init__(self, peer: HostPort, exchange: Exchange, clock: IReactorTime, keeper: ConnectionKeeper) -> None:
+        self.peer = peer
         self._exchange = exchange
         self._clock = clock
         self._keeper = keeper
@@ -104,6 +110,7 @@ class EchoProtocol(Protocol):
         if self._exchange.keep_alive:
             # Nagle's algorithm would hold an echo back until the client acknowledges the one before.
             self._tcp.setTcpNoDelay(True)
+        if self._exchange.keep_alive or self.pausing:
             self._tcp.registerProducer(self, True)
         self._keeper.connection_began(self)
 
@@ -126,10 +133,7 @@ class EchoProtocol(Protocol):
         """Disarm the timer and tell how it went."""
         if self._timer.active():
             self._timer.cancel()
-        if reason.check(ConnectionDone, ConnectionAborted):
-            ended = self._reason or self._closed_by_client()
-        else:
-            ended = CloseReason.RESET if reason.check(ConnectionLost) else CloseReason.ERROR
+        ended = self._reason_of(reason)
         self._state = State.CLOSING
         self._keeper.connection_ended(self, ended)
 
@@ -201,7 +205,7 @@ class EchoProtocol(Protocol):
 
     def _stop_pausing(self) -> None:
         # A transport with a registered and paused producer never closes.
-        if self._exchange.keep_alive:
+        if self._exchange.keep_alive or self.pausing:
             self._tcp.unregisterProducer()
         if self._paused:
             self.resumeProducing()
@@ -222,6 +226,12 @@ class EchoProtocol(Protocol):
         """
         self._timer = self._clock.callLater(self._exchange.linger, self._deadline_passed)
         self._close()
+
+    def _reason_of(self, lost: Failure) -> CloseReason:
+        """Return how the connection ended, where the transport says `lost`."""
+        if lost.check(ConnectionDone, ConnectionAborted):
+            return self._reason or self._closed_by_client()
+        return CloseReason.RESET if lost.check(ConnectionLost) else CloseReason.ERROR
 
     def _closed_by_client(self) -> CloseReason:
         if self._buffer.pending:

@@ -1,19 +1,27 @@
-"""The daemon's life: listen, serve, drain, end."""
+"""The daemon's life: listen, serve, load again, drain, end."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorTime,
+    IReadDescriptor,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echod.core.addresses import HostPort, shown_host
-from echod.core.errors import ListenError
+from echod.core.addresses import HostPort
+from echod.core.errors import ConfigurationError, ListenError
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory
+from echod.server.factory import host_port
+from echod.server.supervisor import ISupervisor
 
 __all__ = ["EchoService", "Listener"]
 
@@ -24,7 +32,9 @@ class Listener:
 
     name: str
     endpoint: IStreamServerEndpoint
-    factory: EchoFactory
+    factory: IProtocolFactory
+    inherited: bool = False
+    """Whether the socket is another process's, which keeps it: what waits in its queue is not lost when we close."""
 
 
 class EchoService(Service):
@@ -37,15 +47,21 @@ class EchoService(Service):
         listeners: Sequence[Listener],
         connections: Connections,
         clock: IReactorTime,
+        supervisor: ISupervisor,
         drain_timeout: float,
+        *,
+        load_again: Sequence[tuple[str, Callable[[], None]]],
         give_up: Callable[[], object],
     ) -> None:
+        """`load_again` are what `reload` calls; they may raise ConfigurationError. `give_up` ends the process."""
         self._listeners = listeners
         self._connections = connections
         self._clock = clock
+        self._supervisor = supervisor
         self._drain_timeout = drain_timeout
+        self._load_again = load_again
         self._give_up = give_up
-        self._ports: list[IListeningPort] = []
+        self._ports: list[tuple[Listener, IListeningPort]] = []
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still bind low ports.
@@ -62,6 +78,8 @@ class EchoService(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         if not self._ports:
             self.privilegedStartService()
+        # When the reactor turns, and not before: ready means that clients are served.
+        self._becoming_ready = self._clock.callLater(0, self._supervisor.ready, self.status)
 
     def stopService(self) -> "Deferred[None]":
         """Stop accepting at once; the Deferred fires when the last connection is over.
@@ -69,6 +87,9 @@ class EchoService(Service):
         Records in flight have the drain timeout to finish; what is left then is cut.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        if self._becoming_ready.active():
+            self._becoming_ready.cancel()
+        self._supervisor.stopping()
         stopped = self._stop_listening()
         if self._connections:
             self._log.info(
@@ -82,6 +103,7 @@ class EchoService(Service):
         def disarm(_: object) -> "Deferred[None]":
             if timer.active():
                 timer.cancel()
+            self._supervisor.stopped()
             return stopped
 
         return drained.addCallback(disarm)
@@ -91,6 +113,25 @@ class EchoService(Service):
         if self._connections:
             self._log.warn("cutting {open} connection(s)", open=len(self._connections))
         self._connections.cut()
+
+    def reload(self) -> None:
+        """Load again what comes from files and may change: certificates, keys. What is bad keeps the old."""
+        if not self.running:
+            return
+        self._supervisor.reloading()
+        for what, load in self._load_again:
+            try:
+                load()
+            except ConfigurationError as problem:
+                self._log.error("the {what} stays as it was: {problem}", what=what, problem=problem)
+            else:
+                self._log.info("loaded the {what} again", what=what)
+        self._supervisor.ready(self.status)
+
+    def status(self) -> str:
+        """Return how it does, in one line."""
+        places = ", ".join(_shown(port, listener.name) for listener, port in self._ports)
+        return f"listening on {places}; {len(self._connections)} connection(s) open"
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -110,25 +151,28 @@ class EchoService(Service):
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append(port)
+        self._ports.append((listener, port))
         self._log.info("listening on {address}", address=_shown(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
-        stopping = [Deferred.fromCoroutine(_stopped(port)) for port in ports]
+        stopping = [Deferred.fromCoroutine(_stopped(listener, port)) for listener, port in ports]
         return DeferredList(stopping).addCallback(lambda _: None)
 
 
-async def _stopped(port: IListeningPort) -> None:
+async def _stopped(listener: Listener, port: IListeningPort) -> None:
+    if not listener.inherited and IReadDescriptor.providedBy(port):
+        # The kernel resets what waits in the queue of a socket that closes: take it in before.
+        waiting: Any = port
+        waiting.doRead()
     stopping = port.stopListening()
     if stopping is not None:
         await stopping
 
 
 def _shown(port: IListeningPort, name: str) -> str:
-    address = port.getHost()
-    host = getattr(address, "host", None)
-    return name if host is None else str(HostPort(shown_host(host), address.port))  # type: ignore[attr-defined]  # IAddress declares neither
+    address: HostPort = host_port(port.getHost())
+    return str(address) if address.host else name
 
 
 def _cause(problem: BaseException | None) -> str:

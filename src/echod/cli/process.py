@@ -1,0 +1,60 @@
+"""What belongs to the process as a whole: its clock, its signals, its last words."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, cast
+
+from twisted.internet.interfaces import IDelayedCall, IReactorCore
+
+from echod.core.errors import EchodError
+
+__all__ = ["on_next_stop_signal", "on_signal", "tell_in_one_line", "use_monotonic_clock"]
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """Make `reactor` count its seconds on a clock that nobody can set.
+
+    Twisted's reactors count on `time.time`, so that a step of the wall clock fires every
+    deadline at once, or none for as long as the step was. Calls that are already
+    scheduled keep their distance.
+    """
+    ahead = time.monotonic() - reactor.seconds()
+    reactor.seconds = time.monotonic
+    pending: IDelayedCall
+    for pending in reactor.getDelayedCalls():
+        call = cast("Any", pending)
+        call.time += ahead
+        call.seconds = time.monotonic
+
+
+def on_signal(reactor: IReactorCore, number: signal.Signals, act: Callable[[], None]) -> None:
+    """Call `act` in the reactor at each such signal, after whatever handled the signal so far."""
+    before = signal.getsignal(number)
+
+    def handle(signum: int, frame: Any) -> None:
+        if callable(before):
+            before(signum, frame)
+        cast("Any", reactor).callFromThread(act)
+
+    signal.signal(number, handle)
+
+
+def on_next_stop_signal(reactor: IReactorCore, act: Callable[[], None]) -> None:
+    """Call `act` in the reactor at SIGTERM or SIGINT from now on: the reactor would ignore them while it stops."""
+
+    def handle(*_: object) -> None:
+        cast("Any", reactor).callFromThread(act)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def tell_in_one_line(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
+    """An excepthook: twistd lets what stops a service from starting fall through to it."""
+    if isinstance(problem, EchodError):
+        print(f"echod: {problem}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, problem, trace)

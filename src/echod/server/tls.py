@@ -1,0 +1,165 @@
+"""TLS for the server's connections: contexts that can be loaded again, and half-close that loses nothing.
+
+Twisted's TLS transport closes a connection whose client sends a FIN without close_notify before what
+was echoed is out, and its default one, which gathers small writes, drops them at a close_notify.
+Measured with keep-alive clients that send and half-close: 10 to 70 % of the records lost in the
+one case, all in the other. The transport here is the plain one, made half-closeable: none lost.
+"""
+
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+)
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echod.core.closing import CloseReason, TLSFacts
+from echod.core.errors import ConfigurationError
+from echod.server.pem import TLSFiles, load_authorities, load_chain, load_key
+from echod.server.protocol import EchoProtocol, State
+
+__all__ = ["ServerTLS", "TLSEchoProtocol", "TLSListenerFactory"]
+
+CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+"""For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2). TLS 1.3 has no others."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTLS:
+    """The server's side of TLS, from files that can be loaded again."""
+
+    def __init__(self, files: TLSFiles) -> None:
+        """Load the files. Raises ConfigurationError."""
+        self._files = files
+        self._context = _context(files)
+
+    def reload(self) -> None:
+        """Load the files again: for connections to come. Those that are open live on.
+
+        Raises ConfigurationError, and then nothing changes.
+        """
+        self._context = _context(self._files)
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return what a new connection is encrypted with."""
+        return SSL.Connection(self._context, None)
+
+
+def _context(files: TLSFiles) -> SSL.Context:
+    certificate, *chain = load_chain("tls-certificate", files.certificate)
+    key = load_key("tls-key", files.key or files.certificate)
+    authorities = load_authorities("tls-client-ca", files.client_ca) if files.client_ca else None
+    options = CertificateOptions(
+        privateKey=key,
+        certificate=certificate,
+        extraCertChain=chain,
+        verify=authorities is not None,
+        caCerts=authorities,
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        acceptableCiphers=CIPHERS,
+    )
+    try:
+        context: SSL.Context = options.getContext()
+        context.check_privatekey()
+    except SSL.Error:
+        raise ConfigurationError(f"tls-key: {files.key or files.certificate} is not the certificate's key") from None
+    return context
+
+
+@implementer(IHandshakeListener)
+class TLSEchoProtocol(EchoProtocol):
+    """A connection over TLS.
+
+    TLS has no half-close of its own that a client could be asked to take: the FIN of `loseWriteConnection`
+    would come without a close_notify. So the echo is followed by close_notify, which waits for the
+    client's own, and what still comes is discarded until then or until the linger is over.
+    """
+
+    pausing = True
+    _client_closed = False
+
+    def handshakeCompleted(self) -> None:
+        """Note what the handshake came to."""
+        handle = cast("Any", self.transport).getHandle()
+        certificate = handle.get_peer_certificate(as_cryptography=True)
+        self.tls = TLSFacts(
+            version=handle.get_protocol_version_name(),
+            cipher=handle.get_cipher_name() or "",
+            client_subject=None if certificate is None else certificate.subject.rfc4514_string(),
+        )
+
+    def readConnectionLost(self) -> None:
+        """Take a FIN that no close_notify announced."""
+        self._client_closed = True
+        super().readConnectionLost()
+
+    def resumeProducing(self) -> None:
+        """Go on; or close, where that was all there was to send."""
+        super().resumeProducing()
+        if self._state is State.LINGERING:
+            self._close_in_order()
+        elif cast("Any", self.transport).transport.disconnecting:
+            # The client's close_notify came while its echo was still under way. The TCP transport
+            # closes once it is out, but only without a producer.
+            self._tcp.unregisterProducer()
+
+    def _shut_sending_side(self, reason: CloseReason) -> None:
+        self._reason = reason
+        self._state = State.LINGERING
+        if not self._paused:
+            self._close_in_order()
+
+    def _close_in_order(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = self._clock.callLater(self._exchange.linger, self.abort)
+        self._close()
+
+    def abort(self) -> None:
+        """End a connection whose client does not answer our close_notify."""
+        self._tcp.abortConnection()
+
+    def _reason_of(self, lost: Failure) -> CloseReason:
+        if lost.check(SSL.Error):
+            return CloseReason.TLS_FAILED
+        if self._client_closed and self._reason is not None:
+            return self._reason  # the missing close_notify is told as a broken connection
+        return super()._reason_of(lost)
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableTLS(TLSMemoryBIOProtocol):
+    """A TLS transport that sends what it has before it closes upon a FIN."""
+
+    def readConnectionLost(self) -> None:
+        """Pass the FIN on; then close the TCP connection, once all is out."""
+        cast("IHalfCloseableProtocol", self.wrappedProtocol).readConnectionLost()
+        cast("Any", self.transport).loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never: the sending side is not shut alone under TLS."""
+
+
+class TLSListenerFactory(TLSMemoryBIOFactory):
+    """Puts TLS around the connections of an `EchoFactory` that makes `TLSEchoProtocol`s."""
+
+    protocol = HalfCloseableTLS
+
+    def __init__(self, tls: ServerTLS, wrapped: IProtocolFactory, clock: IReactorTime) -> None:
+        super().__init__(tls, False, wrapped, clock)
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # the base class does not know of refusals
+        """Make a connection; None where it is refused."""
+        connection = self.wrappedFactory.buildProtocol(cast("IAddress", addr))
+        if connection is None:
+            return None
+        return HalfCloseableTLS(self, connection)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
