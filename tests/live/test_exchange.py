@@ -2,8 +2,8 @@
 
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,45 +15,13 @@ from twisted.internet.threads import deferToThread
 
 from echod.core.addresses import HostPort
 from echod.core.closing import CloseReason
-from echod.core.configuration import ServerConfiguration
 from echod.core.outcomes import Outcome, Step
 from echod.probe import probe, target
-from echod.server.assembly import make_service
-from tests.support.memory import MemoryObserver
+from tests.support.live import running
 from tests.support.processes import abort
-from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
+from tests.support.sockets import PATIENCE, RECORD, connected, exchange, receive_to_end
 
 reactor: Any = installed
-
-
-class Running:
-    """A daemon in this process."""
-
-    def __init__(self, **options: Any) -> None:
-        self.port = free_port()
-        self.observer = MemoryObserver()
-        self.service = make_service(ServerConfiguration(port=self.port, **options), reactor, observer=self.observer)
-        self.service.privilegedStartService()
-        self.service.startService()
-
-    async def ends(self, count: int) -> list[CloseReason]:
-        """Wait until `count` connections are over; return their reasons."""
-        deadline = time.monotonic() + PATIENCE
-        while len(self.observer.summaries) < count and time.monotonic() < deadline:
-            await deferLater(reactor, 0.005)
-        return self.observer.reasons
-
-
-@asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Running]:
-    daemon = Running(**options)
-    try:
-        yield daemon
-    finally:
-        if daemon.service.running:
-            stopped = daemon.service.stopService()
-            daemon.service.cut()
-            await stopped
 
 
 def in_thread(call: Callable[..., Any], *args: Any) -> "Deferred[Any]":

@@ -1,16 +1,16 @@
 """Memory stand-ins: a transport, an observer, a resolver. Each does what the real one does, without the network."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
-from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IProtocol, IResolutionReceiver
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echod.core.closing import CloseReason, ConnectionSummary
 from echod.server.observer import IConnectionObserver
-from echod.server.protocol import EchoProtocol
 from echod.server.supervisor import ISupervisor
 
 
@@ -57,7 +57,8 @@ class MemoryTransport(StringTransport):
     registered, and ends at once in `loseConnection` when its sending side was shut before.
     """
 
-    echo: EchoProtocol
+    protocol: Any
+    """Whose transport it is; may be replaced, as that of a real one."""
 
     def __init__(self, flushing: bool = True) -> None:
         super().__init__()
@@ -70,9 +71,9 @@ class MemoryTransport(StringTransport):
         self._shutting = False
         self._paused_producer = False
 
-    def connect(self, echo: EchoProtocol) -> None:
-        self.echo = echo
-        echo.makeConnection(self)
+    def connect(self, protocol: IProtocol) -> None:
+        self.protocol = protocol
+        protocol.makeConnection(self)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.nodelay = enabled
@@ -100,7 +101,7 @@ class MemoryTransport(StringTransport):
             self._end(ConnectionDone())
         elif self._shutting and not self.write_shut:
             self.write_shut = True
-            self.echo.writeConnectionLost()
+            self.protocol.writeConnectionLost()
 
     def loseWriteConnection(self) -> None:
         self._shutting = True
@@ -123,12 +124,12 @@ class MemoryTransport(StringTransport):
     def receive(self, data: bytes) -> None:
         """Bytes of the peer's arrive."""
         assert self.producerState == "producing", "a paused transport reads nothing"
-        self.echo.dataReceived(data)
+        self.protocol.dataReceived(data)
 
     def fin(self) -> None:
         """The peer's FIN arrives."""
         assert self.producerState == "producing", "a paused transport sees no FIN"
-        self.echo.readConnectionLost()
+        self.protocol.readConnectionLost()
 
     def unregisterProducer(self) -> None:
         if self.producer is not None:
@@ -137,7 +138,7 @@ class MemoryTransport(StringTransport):
     def _end(self, how: "ConnectionDone | ConnectionLost | ConnectionAborted") -> None:
         if self.over is None:
             self.over = how
-            self.echo.connectionLost(Failure(how))
+            self.protocol.connectionLost(Failure(how))
 
 
 class ClientTransport(StringTransport):

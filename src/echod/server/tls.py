@@ -9,6 +9,7 @@ one case, all in the other. The transport here is the plain one, made half-close
 from typing import Any, cast
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -16,20 +17,20 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IReactorTime,
+    ITCPTransport,
 )
-from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echod.core.closing import CloseReason, TLSFacts
 from echod.core.errors import ConfigurationError
-from echod.server.pem import TLSFiles, load_authorities, load_chain, load_key
+from echod.server.pem import TLSFiles, load_certificates, load_key
 from echod.server.protocol import EchoProtocol, State
 
 __all__ = ["ServerTLS", "TLSEchoProtocol", "TLSListenerFactory"]
 
-CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2). TLS 1.3 has no others."""
 
 
@@ -55,23 +56,30 @@ class ServerTLS:
 
 
 def _context(files: TLSFiles) -> SSL.Context:
-    certificate, *chain = load_chain("tls-certificate", files.certificate)
-    key = load_key("tls-key", files.key or files.certificate)
-    authorities = load_authorities("tls-client-ca", files.client_ca) if files.client_ca else None
-    options = CertificateOptions(
-        privateKey=key,
-        certificate=certificate,
-        extraCertChain=chain,
-        verify=authorities is not None,
-        caCerts=authorities,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-        acceptableCiphers=CIPHERS,
-    )
+    certificate, *chain = load_certificates("tls-certificate", files.certificate)
+    key_file = files.key or files.certificate
+    key = load_key("tls-key", key_file)
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context.use_certificate(certificate)
+    for each in chain:
+        context.add_extra_chain_cert(each)
     try:
-        context: SSL.Context = options.getContext()
+        context.use_privatekey(key)  # type: ignore[arg-type]  # what it does not take, it raises TypeError for
         context.check_privatekey()
     except SSL.Error:
-        raise ConfigurationError(f"tls-key: {files.key or files.certificate} is not the certificate's key") from None
+        raise ConfigurationError(f"tls-key: {key_file} is not the certificate's key") from None
+    except TypeError:
+        raise ConfigurationError(f"tls-key: {key_file} is of a kind that TLS has no use for") from None
+    if files.client_ca:
+        load_certificates("tls-client-ca", files.client_ca)  # says what is wrong better than OpenSSL does
+        context.load_verify_locations(files.client_ca)
+        context.load_client_ca(files.client_ca.encode())
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        # Without it OpenSSL refuses to resume the session of a client whose certificate it verified.
+        context.set_session_id(b"echod")
     return context
 
 
@@ -85,7 +93,11 @@ class TLSEchoProtocol(EchoProtocol):
     """
 
     pausing = True
-    _client_closed = False
+
+    @property
+    def _wire(self) -> ITCPTransport:
+        """The TCP transport under TLS."""
+        return cast("ITCPTransport", cast("Any", self.transport).transport)
 
     def handshakeCompleted(self) -> None:
         """Note what the handshake came to."""
@@ -97,17 +109,12 @@ class TLSEchoProtocol(EchoProtocol):
             client_subject=None if certificate is None else certificate.subject.rfc4514_string(),
         )
 
-    def readConnectionLost(self) -> None:
-        """Take a FIN that no close_notify announced."""
-        self._client_closed = True
-        super().readConnectionLost()
-
     def resumeProducing(self) -> None:
         """Go on; or close, where that was all there was to send."""
         super().resumeProducing()
         if self._state is State.LINGERING:
             self._close_in_order()
-        elif cast("Any", self.transport).transport.disconnecting:
+        elif cast("Any", self._wire).disconnecting:
             # The client's close_notify came while its echo was still under way. The TCP transport
             # closes once it is out, but only without a producer.
             self._tcp.unregisterProducer()
@@ -121,18 +128,22 @@ class TLSEchoProtocol(EchoProtocol):
     def _close_in_order(self) -> None:
         if self._timer.active():
             self._timer.cancel()
-        self._timer = self._clock.callLater(self._exchange.linger, self.abort)
+        self._timer = self._clock.callLater(self._exchange.linger, self._close_wire)
         self._close()
 
-    def abort(self) -> None:
-        """End a connection whose client does not answer our close_notify."""
-        self._tcp.abortConnection()
+    def _close_wire(self) -> None:
+        """Wait no longer for the client's close_notify; abort only where the echo does not go out either.
+
+        What the kernel still has to deliver, it goes on delivering after a close.
+        """
+        self._timer = self._clock.callLater(self._exchange.linger, self._deadline_passed)
+        self._wire.loseConnection()
 
     def _reason_of(self, lost: Failure) -> CloseReason:
         if lost.check(SSL.Error):
             return CloseReason.TLS_FAILED
-        if self._client_closed and self._reason is not None:
-            return self._reason  # the missing close_notify is told as a broken connection
+        if self._reason is not None and lost.check(ConnectionLost):
+            return self._reason  # how Twisted tells of a close_notify that never came
         return super()._reason_of(lost)
 
 

@@ -1,0 +1,394 @@
+"""Every way in, every mode, every client: the bytes that come back, and the reason that is told."""
+
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from OpenSSL import SSL
+from twisted.internet.threads import deferToThread
+
+from echod.core.closing import CloseReason
+from tests.support.certificates import Authority
+from tests.support.live import running
+from tests.support.processes import abort
+from tests.support.sockets import PATIENCE, RECORD, free_port
+
+PEER = "192.0.2.77"
+"""The client's address that the PROXY headers tell."""
+
+V1_HEADER = f"PROXY TCP4 {PEER} 192.0.2.1 40000 3005\r\n".encode()
+V2_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(
+    "!H4s4sHH", 12, socket.inet_aton(PEER), socket.inet_aton("192.0.2.1"), 40000, 3005
+)
+
+
+@dataclass
+class Files:
+    """Where the certificates are."""
+
+    authority: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    server = authority.issue("localhost", "::1", file="server")
+    client = authority.issue(subject="a client", file="client")
+    return Files(authority.certificate, server.certificate, server.key, client.certificate, client.key)
+
+
+class Client:
+    """A blocking TCP client."""
+
+    def __init__(self, port: int, header: bytes = b"") -> None:
+        self.socket = socket.create_connection(("::1", port), timeout=PATIENCE)
+        self.socket.sendall(header)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self, most: int) -> bytes:
+        return self.socket.recv(most)
+
+    def end(self) -> None:
+        """Say that nothing more will be sent."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        abort(self.socket)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class TLSClient(Client):
+    """A blocking TLS client that can say close_notify and read on."""
+
+    def __init__(self, port: int, context: SSL.Context) -> None:
+        super().__init__(port)
+        self.socket.settimeout(None)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(PATIENCE), 0))
+        self.tls = SSL.Connection(context, self.socket)
+        self.tls.set_connect_state()
+        try:
+            self.tls.do_handshake()
+        except SSL.Error:
+            self.socket.close()
+            raise
+
+    def send(self, data: bytes) -> None:
+        self.tls.sendall(data)
+
+    def receive(self, most: int) -> bytes:
+        try:
+            return self.tls.recv(most)
+        except SSL.ZeroReturnError:
+            return b""
+
+    def end(self) -> None:
+        self.tls.shutdown()
+        super().end()
+
+    def close(self) -> None:
+        with suppress(SSL.Error):
+            self.tls.shutdown()
+        super().close()
+
+
+class AbruptTLSClient(TLSClient):
+    """A TLS client whose FIN comes without a close_notify."""
+
+    def end(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)
+
+
+def _context(files: Files, version: int, certificate: bool = False) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    context.load_verify_locations(str(files.authority))
+    context.set_verify(SSL.VERIFY_PEER)
+    if certificate:
+        context.use_certificate_file(str(files.client))
+        context.use_privatekey_file(str(files.client_key))
+    return context
+
+
+PATHS: dict[str, Callable[[int, Files], Client]] = {
+    "tcp": lambda port, _: Client(port),
+    "haproxy-v1": lambda port, _: Client(port, V1_HEADER),
+    "haproxy-v2": lambda port, _: Client(port, V2_HEADER),
+    "tls-1.2": lambda port, files: TLSClient(port, _context(files, SSL.TLS1_2_VERSION)),
+    "tls-1.3": lambda port, files: TLSClient(port, _context(files, SSL.TLS1_3_VERSION)),
+    "tls-1.2-abrupt": lambda port, files: AbruptTLSClient(port, _context(files, SSL.TLS1_2_VERSION)),
+    "tls-1.3-abrupt": lambda port, files: AbruptTLSClient(port, _context(files, SSL.TLS1_3_VERSION)),
+    "mutual-tls": lambda port, files: TLSClient(port, _context(files, SSL.TLS1_3_VERSION, certificate=True)),
+}
+
+
+def receive_to_end(client: Client) -> Iterator[bytes]:
+    while piece := client.receive(65536):
+        yield piece
+
+
+def receive(client: Client, size: int) -> bytes:
+    received = b""
+    while len(received) < size and (piece := client.receive(size - len(received))):
+        received += piece
+    return received
+
+
+def whole(client: Client, records: int) -> bytes:
+    client.send(RECORD * records)
+    received = receive(client, 250 * records)
+    client.end()
+    return received + b"".join(receive_to_end(client))
+
+
+def bytewise(client: Client, records: int) -> bytes:
+    for n in range(250 * records):
+        client.send(RECORD[n % 250 : n % 250 + 1])
+    received = receive(client, 250 * records)
+    client.end()
+    return received + b"".join(receive_to_end(client))
+
+
+def half_close(client: Client, records: int) -> bytes:
+    client.send(RECORD * records + (b"half" if records > 1 else b""))
+    client.end()
+    return b"".join(receive_to_end(client))
+
+
+def excess(client: Client, records: int) -> bytes:
+    client.send(RECORD * records + (b"x" if records > 1 else b"x" * 300_000))
+    return b"".join(receive_to_end(client))
+
+
+def silence(client: Client, records: int) -> bytes:
+    client.send(RECORD[:249] if records == 1 else RECORD * records)
+    return b"".join(receive_to_end(client))
+
+
+def reset(client: Client, records: int) -> bytes:
+    client.send(RECORD[:100] if records == 1 else RECORD * records)
+    received = b"" if records == 1 else receive(client, 250 * records)
+    client.reset()
+    return received
+
+
+CLIENTS = {
+    # client: what it does, the reason with one record, with keep-alive
+    "whole": (whole, CloseReason.ECHOED, CloseReason.ECHOED),
+    "bytewise": (bytewise, CloseReason.ECHOED, CloseReason.ECHOED),
+    "half-close": (half_close, CloseReason.ECHOED, CloseReason.INCOMPLETE),
+    "excess": (excess, CloseReason.ECHOED, CloseReason.TIMEOUT),
+    "silence": (silence, CloseReason.TIMEOUT, CloseReason.IDLE),
+    "reset": (reset, CloseReason.RESET, CloseReason.RESET),
+}
+
+NOTHING_ECHOED = {"silence", "reset"}
+"""The clients that, where one record is echoed, do not send a whole one."""
+
+
+def options_of(path: str, port: int, files: Files) -> dict[str, Any]:
+    if path == "tcp":
+        return {"port": port}
+    if path.startswith("haproxy"):
+        return {"listen": (rf"haproxy:tcp6:{port}:interface=\:\:1",)}
+    options: dict[str, Any] = {
+        "tls_port": port,
+        "tls_certificate": str(files.server),
+        "tls_key": str(files.server_key),
+    }
+    if path == "mutual-tls":
+        options["tls_client_ca"] = str(files.authority)
+    return options
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["one-record", "keep-alive"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest_twisted.ensureDeferred
+async def test_cell(path: str, keep_alive: bool, client: str, files: Files) -> None:
+    act, reason_of_one, reason_of_many = CLIENTS[client]
+    records = 3 if keep_alive else 1
+    port = free_port()
+
+    def talk() -> bytes:
+        talking = PATHS[path](port, files)
+        try:
+            return act(talking, records)
+        finally:
+            talking.close()
+
+    timeout = 0.3 if client in {"silence", "excess"} else PATIENCE
+    async with running(keep_alive=keep_alive, timeout=timeout, **options_of(path, port, files)) as daemon:
+        echoed = await deferToThread(talk)
+        reasons = await daemon.ends(1)
+    assert echoed == (b"" if client in NOTHING_ECHOED and not keep_alive else RECORD * records)
+    assert reasons == [reason_of_many if keep_alive else reason_of_one]
+    (summary,) = daemon.observer.summaries
+    assert summary.records == len(echoed) // 250
+    assert summary.peer.host == (PEER if path.startswith("haproxy") else "::1")
+    assert (summary.tls is not None) == ("tls" in path)
+    if summary.tls is not None:
+        assert summary.tls.version == ("TLSv1.2" if "1.2" in path else "TLSv1.3")
+        assert summary.tls.client_subject == ("CN=a client" if path == "mutual-tls" else None)
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["one-record", "keep-alive"])
+@pytest.mark.parametrize("path", PATHS)
+@pytest_twisted.ensureDeferred
+async def test_no_record_is_lost_at_a_half_close(path: str, keep_alive: bool, files: Files) -> None:
+    records = 200 if keep_alive else 1
+    port = free_port()
+
+    def talk() -> list[int]:
+        echoes = []
+        for _ in range(20):
+            talking = PATHS[path](port, files)
+            try:
+                talking.send(RECORD * records)
+                talking.end()
+                echoes.append(len(b"".join(receive_to_end(talking))))
+            finally:
+                talking.close()
+        return echoes
+
+    async with running(keep_alive=keep_alive, **options_of(path, port, files)) as daemon:
+        assert await deferToThread(talk) == [250 * records] * 20
+        assert set(await daemon.ends(20)) == {CloseReason.ECHOED}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest_twisted.ensureDeferred
+async def test_large_records_over_tls_to_a_slow_reader(version: ssl.TLSVersion, files: Files) -> None:
+    size = 1 << 20
+    payload = bytes(n % 251 for n in range(size))
+    port = free_port()
+
+    def talk() -> bytes:
+        context = ssl.create_default_context(cafile=str(files.authority))
+        context.minimum_version = context.maximum_version = version
+        with socket.create_connection(("::1", port), timeout=PATIENCE) as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            with context.wrap_socket(plain, server_hostname="localhost") as client:
+                client.sendall(payload)
+                time.sleep(0.3)  # so that the daemon's buffers fill, and it is paused
+                received = b""
+                while piece := client.recv(1 << 16):
+                    received += piece
+                return received
+
+    options = options_of("tls-1.3", port, files)
+    async with running(record_size=size, **options) as daemon:
+        assert await deferToThread(talk) == payload
+        assert await daemon.ends(1) == [CloseReason.ECHOED]
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.0\r\n\r\n", RECORD, b"\x16\x03\x01\xff\xff" + b"x" * 100])
+@pytest_twisted.ensureDeferred
+async def test_no_tls_on_the_tls_port(garbage: bytes, files: Files) -> None:
+    port = free_port()
+
+    def talk() -> None:
+        client = Client(port)
+        with suppress(ConnectionError):
+            client.send(garbage)
+            client.end()
+            list(receive_to_end(client))
+        client.close()
+
+    async with running(timeout=PATIENCE, **options_of("tls-1.3", port, files)) as daemon:
+        await deferToThread(talk)
+        assert await daemon.ends(1) == [CloseReason.TLS_FAILED]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_health_check_of_the_tls_port_is_no_failure(files: Files) -> None:
+    port = free_port()
+    async with running(**options_of("tls-1.3", port, files)) as daemon:
+        await deferToThread(lambda: Client(port).close())
+        assert await daemon.ends(1) == [CloseReason.NO_DATA]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_never_begins_a_handshake(files: Files) -> None:
+    port = free_port()
+
+    def talk() -> list[bytes]:
+        client = Client(port)
+        try:
+            return list(receive_to_end(client))
+        except ConnectionResetError:
+            return []
+        finally:
+            client.close()
+
+    async with running(timeout=0.2, **options_of("tls-1.3", port, files)) as daemon:
+        assert await deferToThread(talk) == []
+        assert await daemon.ends(1) == [CloseReason.TIMEOUT]
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest_twisted.ensureDeferred
+async def test_a_client_without_the_certificate_that_is_required(version: int, files: Files) -> None:
+    port = free_port()
+
+    def talk() -> bytes:
+        try:
+            client = TLSClient(port, _context(files, version))
+        except SSL.Error:
+            return b""
+        try:
+            client.send(RECORD)
+            return b"".join(receive_to_end(client))
+        except SSL.Error:
+            return b""
+        finally:
+            client.close()
+
+    async with running(**options_of("mutual-tls", port, files)) as daemon:
+        assert await deferToThread(talk) == b""
+        assert await daemon.ends(1) == [CloseReason.TLS_FAILED]
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"", CloseReason.NO_DATA),
+        (b"PRO", CloseReason.BAD_PROXY_HEADER),
+        (RECORD, CloseReason.BAD_PROXY_HEADER),
+        (b"PROXY TCP4 1.2.3.4 5.6.7.8 x y\r\n", CloseReason.BAD_PROXY_HEADER),
+        (V2_HEADER[:20], CloseReason.BAD_PROXY_HEADER),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_malformed_proxy_headers(sent: bytes, reason: CloseReason, files: Files) -> None:
+    port = free_port()
+
+    def talk() -> list[bytes]:
+        client = Client(port, sent)
+        try:
+            client.end()
+            return list(receive_to_end(client))
+        except ConnectionError:
+            return []
+        finally:
+            client.close()
+
+    async with running(**options_of("haproxy-v1", port, files)) as daemon:
+        assert await deferToThread(talk) == []
+        assert await daemon.ends(1) == [reason]

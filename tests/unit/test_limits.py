@@ -1,0 +1,207 @@
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.access import AccessList, network
+from echod.core.closing import REFUSALS, CloseReason
+from echod.core.configuration import LINGER, Exchange
+from echod.core.kinds import Choice, Network
+from echod.server.connections import Connections
+from echod.server.factory import EchoFactory, Service
+from echod.server.limits import Admission
+from echod.server.proxying import HEADER_TIMEOUT, ProxiedFactory
+from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.sockets import RECORD
+
+EXCHANGE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER)
+
+
+class AccessListTests(SynchronousTestCase):
+    def test_none_given_means_everyone(self) -> None:
+        for host in ("192.0.2.1", "2001:db8::1", ""):
+            self.assertTrue(AccessList(()).allows(host))
+
+    def test_networks(self) -> None:
+        access = AccessList(("192.0.2.0/24", "2001:db8::/32", "198.51.100.7", "fe80::/10"))
+        for host in ("192.0.2.1", "192.0.2.255", "2001:db8:1::1", "198.51.100.7", "fe80::1%eth0", ""):
+            self.assertTrue(access.allows(host), host)
+        for host in ("192.0.3.1", "2001:db9::1", "198.51.100.8", "::1", "no address"):
+            self.assertFalse(access.allows(host), host)
+
+    def test_a_mapped_network_is_an_ipv4_network(self) -> None:
+        self.assertTrue(AccessList(("::ffff:192.0.2.0/120",)).allows("192.0.2.9"))
+        self.assertFalse(AccessList(("::ffff:192.0.2.0/120",)).allows("192.0.3.9"))
+        with self.assertRaises(ValueError):
+            network("::ffff:0:0/90")
+
+    def test_kinds(self) -> None:
+        self.assertEqual(Network().from_text("192.0.2.0/24"), "192.0.2.0/24")
+        for text in ("192.0.2.1/24", "x", "", 1):
+            with self.assertRaises(ValueError):
+                Network().check(text)
+        self.assertEqual(Choice(("a", "b")).from_text("a"), "a")
+        self.assertEqual(Choice(("a", "b")).metavar, "a|b")
+        for word in ("c", "", 1):
+            with self.assertRaises(ValueError):
+                Choice(("a", "b")).check(word)
+
+
+class LimitsTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.observer = MemoryObserver()
+        self.connections = Connections()
+
+    def factory(self, *allow: str, most: int | None = None, per_host: int | None = None) -> EchoFactory:
+        admission = Admission(AccessList(allow), most, per_host)
+        self.serving = Service(EXCHANGE, self.clock, self.connections, admission, self.observer)
+        return EchoFactory(self.serving, "test")
+
+    def connect(self, factory: EchoFactory | ProxiedFactory, address: IAddress) -> MemoryTransport | None:
+        connection = factory.buildProtocol(address)
+        if connection is None:
+            return None
+        transport = MemoryTransport()
+        transport.connect(connection)
+        return transport
+
+    def v4(self, host: str) -> IPv6Address:
+        return IPv6Address("TCP", f"::ffff:{host}", 40000)
+
+
+class AdmissionTests(LimitsTestCase):
+    def test_limit_of_all(self) -> None:
+        factory = self.factory(most=2)
+        first = self.connect(factory, self.v4("192.0.2.1"))
+        self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.2")))
+        self.assertIsNone(self.connect(factory, self.v4("192.0.2.3")))
+        self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY])
+        self.assertEqual(self.observer.summaries[0].peer.host, "192.0.2.3")
+        assert first is not None
+        first.reset()
+        self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.3")))
+
+    def test_limit_of_one_host(self) -> None:
+        factory = self.factory(per_host=2)
+        transports = [self.connect(factory, self.v4("192.0.2.1")) for _ in range(3)]
+        self.assertEqual([t is None for t in transports], [False, False, True])
+        self.assertIsNone(self.connect(factory, IPv4Address("TCP", "192.0.2.1", 1)))
+        self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.2")))
+        self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY_FROM_HOST] * 2)
+        assert transports[0] is not None
+        transports[0].reset()
+        self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.1")))
+
+    def test_unix_sockets_have_no_host(self) -> None:
+        factory = self.factory("192.0.2.0/24", per_host=1)
+        for _ in range(3):
+            self.assertIsNotNone(self.connect(factory, UNIXAddress(None)))
+
+    def test_access_list(self) -> None:
+        factory = self.factory("192.0.2.0/24")
+        self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.1")))
+        self.assertIsNone(self.connect(factory, self.v4("198.51.100.1")))
+        self.assertEqual(self.observer.reasons, [CloseReason.NOT_ALLOWED])
+
+    def test_refusals_are_a_part_of_the_vocabulary(self) -> None:
+        self.assertEqual({r.value for r in REFUSALS}, {"not-allowed", "too-many", "too-many-from-host"})
+
+
+class ProxiedTests(LimitsTestCase):
+    """The same limits, where the client's address comes in a PROXY header."""
+
+    def proxied(self, header: bytes, factory: EchoFactory | None = None) -> MemoryTransport | None:
+        self.echo = factory or self.factory()
+        transport = self.connect(
+            ProxiedFactory(self.serving, self.echo, self.echo), IPv4Address("TCP", "203.0.113.1", 9)
+        )
+        if transport is not None and header:
+            transport.receive(header)
+        return transport
+
+    def header(self, host: str) -> bytes:
+        return f"PROXY TCP4 {host} 192.0.2.254 40000 3005\r\n".encode()
+
+    def check_nothing_is_left(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.connections), 0)
+        self.assertIsNone(self.serving.admission.crowded())
+
+    def test_the_client_is_who_the_header_says(self) -> None:
+        transport = self.proxied(self.header("192.0.2.1") + RECORD[:100])
+        assert transport is not None
+        transport.receive(RECORD[100:])
+        transport.fin()
+        self.assertEqual(transport.value(), RECORD)
+        self.assertEqual(self.observer.reasons, [CloseReason.ECHOED])
+        self.assertEqual(self.observer.summaries[0].peer.host, "192.0.2.1")
+        self.assertEqual(self.observer.summaries[0].bytes_received, 250)
+        self.check_nothing_is_left()
+
+    def test_the_proxys_own_connection(self) -> None:
+        transport = self.proxied(b"PROXY UNKNOWN\r\n")
+        assert transport is not None
+        transport.fin()
+        self.assertEqual(self.observer.summaries[0].peer.host, "203.0.113.1")
+        self.check_nothing_is_left()
+
+    def test_refused_by_the_address_in_the_header(self) -> None:
+        factory = self.factory("192.0.2.0/24")
+        transport = self.proxied(self.header("198.51.100.1") + RECORD, factory)
+        assert transport is not None
+        self.assertTrue(transport.aborted)
+        self.assertEqual(transport.value(), b"")
+        self.assertEqual(self.observer.reasons, [CloseReason.NOT_ALLOWED])
+        self.assertEqual(self.observer.summaries[0].peer.host, "198.51.100.1")
+        self.check_nothing_is_left()
+
+    def test_headers_that_are_waited_for_count(self) -> None:
+        factory = self.factory(most=1)
+        transport = self.proxied(b"PROXY ", factory)
+        self.assertIsNone(self.proxied(b"", factory))
+        self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY])
+        assert transport is not None
+        transport.receive(b"UNKNOWN\r\n" + RECORD)
+        transport.fin()
+        self.assertEqual(self.observer.reasons[1:], [CloseReason.ECHOED])
+        self.check_nothing_is_left()
+
+    def test_silence(self) -> None:
+        self.proxied(b"PROXY ")
+        self.clock.advance(HEADER_TIMEOUT)
+        self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
+        self.check_nothing_is_left()
+
+    def test_garbage(self) -> None:
+        self.proxied(RECORD)
+        self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
+        self.assertEqual(self.observer.summaries[0].bytes_received, 250)
+        self.check_nothing_is_left()
+
+    def test_fin_before_anything(self) -> None:
+        transport = self.proxied(b"")
+        assert transport is not None
+        transport.fin()
+        self.assertEqual(self.observer.reasons, [CloseReason.NO_DATA])
+        self.check_nothing_is_left()
+
+    def test_drain_waits_for_the_record_behind_the_header(self) -> None:
+        transport = self.proxied(self.header("192.0.2.1")[:10])
+        drained = self.connections.drain()
+        assert transport is not None
+        transport.receive(self.header("192.0.2.1")[10:])
+        self.assertNoResult(drained)
+        transport.receive(RECORD)
+        transport.fin()
+        self.assertEqual(transport.value(), RECORD)
+        self.successResultOf(drained)
+        self.check_nothing_is_left()
+
+    def test_cut(self) -> None:
+        self.proxied(b"PROXY ")
+        drained = self.connections.drain()
+        self.connections.cut()
+        self.successResultOf(drained)
+        self.assertEqual(self.observer.reasons, [CloseReason.CUT])
+        self.check_nothing_is_left()

@@ -1,0 +1,117 @@
+import socket
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.addresses import HostPort
+from echod.core.proxy_header import V2_LONGEST, MalformedHeader, ProxyHeaderReader, ProxyInfo
+from tests.unit.test_records import cut
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def v2(command: int, family: int, addresses: bytes, extensions: bytes = b"") -> bytes:
+    body = addresses + extensions
+    return SIGNATURE + struct.pack("!BBH", command, family, len(body)) + body
+
+
+IPV4 = struct.pack("!4s4sHH", socket.inet_aton("192.0.2.7"), socket.inet_aton("192.0.2.1"), 40000, 3005)
+IPV6 = struct.pack(
+    "!16s16sHH",
+    socket.inet_pton(socket.AF_INET6, "2001:db8::7"),
+    socket.inet_pton(socket.AF_INET6, "2001:db8::1"),
+    40000,
+    3005,
+)
+
+HEADERS = {
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 3005\r\n": HostPort("192.0.2.7", 40000),
+    b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 0\r\n": HostPort("2001:db8::7", 65535),
+    b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n": HostPort(
+        ":".join(["ffff"] * 8), 65535
+    ),
+    b"PROXY UNKNOWN\r\n": None,
+    b"PROXY UNKNOWN ffff::1 whatever it says 1 2\r\n": None,
+    v2(0x21, 0x11, IPV4): HostPort("192.0.2.7", 40000),
+    v2(0x21, 0x11, IPV4, b"\x04\x00\x01x"): HostPort("192.0.2.7", 40000),
+    v2(0x21, 0x21, IPV6): HostPort("2001:db8::7", 40000),
+    v2(0x20, 0x00, b""): None,
+    v2(0x20, 0x11, IPV4): None,
+    v2(0x21, 0x00, b""): None,
+    v2(0x21, 0x31, b"/" * 216): None,
+    v2(0x21, 0x12, IPV4): None,
+}
+
+MALFORMED = [
+    b"GET / HTTP/1.1\r\n",
+    b"\0",
+    b"PROXYTCP4",
+    b"PROXY TCP5 192.0.2.7 192.0.2.1 1 2\r\n",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1\r\n",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2 3\r\n",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 x 2\r\n",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 -1 2\r\n",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 65536 2\r\n",
+    b"PROXY TCP4 192.0.2.777 192.0.2.1 1 2\r\n",
+    b"PROXY TCP4 192.0.2.7 x 1 2\r\n",
+    b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n",
+    b"PROXY TCP6 192.0.2.7 192.0.2.1 1 2\r\n",
+    b"PROXY \xff\r\n",
+    b"PROXY TCP4\r\n",
+    b"PROXY \r\n",
+    b"PROXY UNKNOWN" + b" " * 107,
+    SIGNATURE + b"\x11\x11\0\x0c",
+    SIGNATURE + b"\x2f\x11\0\x0c",
+    SIGNATURE + b"\x21\x11\xff\xff",
+    v2(0x21, 0x11, IPV4[:-1]),
+    v2(0x21, 0x21, IPV4),
+    v2(0x21, 0x11, b""),
+]
+
+
+class HeaderTests(SynchronousTestCase):
+    def test_whole(self) -> None:
+        for header, client in HEADERS.items():
+            self.assertEqual(ProxyHeaderReader().feed(header), ProxyInfo(client, b""), header)
+
+    def test_bytewise_and_what_follows_is_left(self) -> None:
+        for header, client in HEADERS.items():
+            reader = ProxyHeaderReader()
+            for n in range(len(header) - 1):
+                self.assertIsNone(reader.feed(header[n : n + 1]), header)
+                self.assertEqual(reader.pending, n + 1)
+            self.assertEqual(reader.feed(header[-1:] + b"record"), ProxyInfo(client, b"record"))
+
+    @given(header=st.sampled_from(sorted(HEADERS)), rest=st.binary(max_size=300), cuts=st.lists(st.integers(0, 700)))
+    def test_every_fragmentation(self, header: bytes, rest: bytes, cuts: list[int]) -> None:
+        reader = ProxyHeaderReader()
+        pieces = iter(cut(header + rest, cuts))
+        for piece in pieces:
+            info = reader.feed(piece)
+            if info is not None:
+                self.assertEqual(info.client, HEADERS[header])
+                self.assertEqual(info.rest + b"".join(pieces), rest)
+
+    def test_malformed(self) -> None:
+        for header in MALFORMED:
+            with self.assertRaises(MalformedHeader, msg=header):
+                ProxyHeaderReader().feed(header)
+
+    def test_malformed_bytewise(self) -> None:
+        for header in MALFORMED:
+            reader = ProxyHeaderReader()
+            with self.assertRaises(MalformedHeader, msg=header):
+                for n in range(len(header)):
+                    reader.feed(header[n : n + 1])
+
+    @given(st.binary(max_size=200).map(lambda tail: SIGNATURE + tail) | st.binary(max_size=120))
+    def test_anything_at_all_is_understood_or_malformed_and_bounded(self, data: bytes) -> None:
+        reader = ProxyHeaderReader()
+        try:
+            info = reader.feed(data)
+        except MalformedHeader:
+            return
+        if info is None:
+            self.assertLess(reader.pending, V2_LONGEST)

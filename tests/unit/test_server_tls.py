@@ -1,0 +1,121 @@
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.configuration import ServerConfiguration
+from echod.core.errors import ConfigurationError
+from echod.server.pem import TLSFiles
+from echod.server.tls import ServerTLS
+from tests.support.certificates import Authority, Pair
+
+
+def offered(tls: ServerTLS) -> int:
+    """Return the serial number of the certificate that a new client is shown."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    server = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]  # it does not look at the protocol
+    server.set_accept_state()
+    for _ in range(4):
+        for one, other in ((client, server), (server, client)):
+            with suppress(SSL.WantReadError):
+                one.do_handshake()
+            with suppress(SSL.WantReadError):
+                other.bio_write(one.bio_read(1 << 16))
+    certificate = client.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    return certificate.serial_number
+
+
+class ServerTLSTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.authority = Authority(self.directory)
+        self.pair = self.authority.issue("localhost", file="server")
+
+    def files(self, **changed: object) -> TLSFiles:
+        files = {"certificate": str(self.pair.certificate), "key": str(self.pair.key), "client_ca": None}
+        return TLSFiles(**(files | changed))  # type: ignore[arg-type]  # tests give what they like
+
+    def written(self, name: str, content: bytes) -> str:
+        path = self.directory / name
+        path.write_bytes(content)
+        return str(path)
+
+    def key_file(self, key: PrivateKeyTypes, encryption: KeySerializationEncryption) -> str:
+        return self.written("other.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+    def refused(self, **changed: object) -> str:
+        with self.assertRaises(ConfigurationError) as refused:
+            ServerTLS(self.files(**changed))
+        self.assertNotIn("\n", str(refused.exception))
+        return str(refused.exception)
+
+    def test_loaded_again(self) -> None:
+        tls = ServerTLS(self.files())
+        before = offered(tls)
+        self.authority.issue("localhost", file="server")
+        self.assertEqual(offered(tls), before)
+        tls.reload()
+        self.assertNotEqual(offered(tls), before)
+
+    def test_what_is_bad_keeps_the_old(self) -> None:
+        tls = ServerTLS(self.files())
+        before = offered(tls)
+        for content in (b"garbage", b""):
+            self.pair.certificate.write_bytes(content)
+            with self.assertRaises(ConfigurationError):
+                tls.reload()
+            self.assertEqual(offered(tls), before)
+
+    def test_key_in_the_certificates_file_and_chain(self) -> None:
+        both = self.written(
+            "both.pem",
+            self.pair.key.read_bytes() + self.pair.certificate.read_bytes() + self.authority.certificate.read_bytes(),
+        )
+        ServerTLS(self.files(certificate=both, key=None))
+
+    def test_unreadable(self) -> None:
+        for option in ("certificate", "key", "client_ca"):
+            said = self.refused(**{option: "/nosuch"})
+            self.assertEqual(said, f"tls-{option.replace('_', '-')}: cannot read /nosuch: No such file or directory")
+
+    def test_not_pem(self) -> None:
+        garbage = self.written("garbage.pem", b"garbage")
+        self.assertIn("holds no PEM certificate", self.refused(certificate=garbage))
+        self.assertIn("holds no PEM private key", self.refused(key=garbage))
+        self.assertIn("holds no PEM certificate", self.refused(client_ca=garbage))
+
+    def test_another_certificates_key(self) -> None:
+        other: Pair = self.authority.issue("localhost", file="other")
+        self.assertIn("is not the certificate's key", self.refused(key=str(other.key)))
+
+    def test_a_key_that_wants_a_passphrase_asks_for_none(self) -> None:
+        key = self.key_file(ec.generate_private_key(ec.SECP256R1()), BestAvailableEncryption(b"secret"))
+        self.assertIn("wants a passphrase", self.refused(key=key))
+
+    def test_a_key_of_no_use(self) -> None:
+        key = self.key_file(x25519.X25519PrivateKey.generate(), NoEncryption())
+        self.assertIn("tls-key: ", self.refused(key=key))
+
+
+class ConfigurationTests(SynchronousTestCase):
+    def test_a_listener_needs_a_certificate_and_the_other_way_round(self) -> None:
+        for options in ({"tls_port": 1}, {"tls_listen": ("tcp:1",)}, {"tls_certificate": "x"}, {"tls_client_ca": "x"}):
+            with self.assertRaises(ConfigurationError):
+                ServerConfiguration(**options)
+        self.assertTrue(ServerConfiguration(tls_port=1, tls_certificate="x").has_tls)
