@@ -15,6 +15,7 @@ from echod.core.configuration import LINGER, Exchange
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
+from echod.server.protocol import QUIET
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 from tests.unit.test_records import cut
@@ -287,10 +288,12 @@ class DrainTests(ProtocolTestCase):
         connection.transport.fin()
         self.assertEqual(connection.echoed, RECORD)
 
-    def test_keep_alive_between_two_records_ends(self) -> None:
+    def test_keep_alive_between_two_records_ends_when_it_is_quiet(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.send(RECORD)
         connection.echo.drain()
+        self.assertFalse(connection.transport.write_shut)
+        connection.clock.advance(QUIET)
         self.assertTrue(connection.transport.write_shut)
         connection.transport.fin()
         self.assertEqual(connection.reasons, [CloseReason.DRAINED])
@@ -300,12 +303,33 @@ class DrainTests(ProtocolTestCase):
         connection.send(RECORD * 300)
         connection.transport.clog()
         connection.echo.drain()
+        connection.clock.advance(QUIET)
         self.assertFalse(connection.transport.write_shut)
         connection.transport.flush()
         self.assertTrue(connection.transport.write_shut)
         connection.transport.fin()
         self.assertEqual(connection.echoed, RECORD * 300)
         self.assertEqual(connection.reasons, [CloseReason.DRAINED])
+
+    def test_a_record_on_its_way_is_echoed(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.send(RECORD)
+        connection.echo.drain()
+        connection.clock.advance(QUIET / 2)
+        connection.send(RECORD * 2)
+        connection.transport.fin()
+        self.assertEqual(connection.echoed, RECORD * 2)
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+
+    def test_a_record_that_begins_meanwhile_has_its_deadline(self) -> None:
+        connection = self.connect(KEEP_ALIVE)
+        connection.send(RECORD)
+        connection.echo.drain()
+        connection.send(RECORD[:1])
+        connection.clock.advance(QUIET)
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
 
     def test_cut(self) -> None:
         connection = self.connect()

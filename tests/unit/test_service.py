@@ -23,6 +23,7 @@ from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
 from echod.server.listening import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
+from echod.server.protocol import QUIET
 from echod.server.service import EchoService, Listener
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD
@@ -165,12 +166,13 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_idle_keep_alive_connections_end_at_once(self) -> None:
+    def test_idle_keep_alive_connections_end_soon(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         transport = self.connect()
         transport.receive(RECORD)
         stopped = service.stopService()
+        self.clock.advance(QUIET)
         transport.fin()
         self.successResultOf(stopped)
         self.assertEqual(self.observer.reasons, [CloseReason.DRAINED])

@@ -6,11 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from zope.interface import Interface, implementer
 
 __all__ = ["ISupervisor", "NoSupervisor", "Systemd"]
+
+STATUS_INTERVAL = 10.0
+"""Seconds between two lines of status where there is no watchdog to feed."""
+
+RETRY = 0.1
+"""Seconds until what systemd had no room for is sent again."""
 
 
 class ISupervisor(Interface):
@@ -61,6 +67,9 @@ class Systemd:
         self._clock = clock
         self._watchdog = watchdog
         self._feeding: LoopingCall | None = None
+        self._stopping = False
+        self._unsent: list[bytes] = []
+        self._retry: IDelayedCall | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], clock: IReactorTime) -> Self | None:
@@ -68,18 +77,18 @@ class Systemd:
         address = environment.get("NOTIFY_SOCKET")
         if not address:
             return None
-        microseconds = environment.get("WATCHDOG_USEC", "")
+        told = environment.get("WATCHDOG_USEC", "")
+        microseconds = int(told) if told.isascii() and told.isdigit() else 0
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        return cls(address, clock, int(microseconds) / 1e6 if ours and microseconds.isdigit() else None)
+        return cls(address, clock, microseconds / 1e6 if ours and microseconds else None)
 
     def ready(self, status: Callable[[], str]) -> None:
         """Say READY, and from now on feed the watchdog."""
         self._say("READY=1", f"STATUS={status()}")
         if self._feeding is None:
-            interval = 10.0 if self._watchdog is None else self._watchdog / 2
-            self._feeding = LoopingCall(lambda: self._say("WATCHDOG=1", f"STATUS={status()}"))
+            self._feeding = LoopingCall(self._feed, status)
             self._feeding.clock = self._clock
-            self._feeding.start(interval)
+            self._feeding.start(STATUS_INTERVAL if self._watchdog is None else self._watchdog / 2)
 
     def reloading(self) -> None:
         """Say RELOADING."""
@@ -88,6 +97,7 @@ class Systemd:
 
     def stopping(self) -> None:
         """Say STOPPING; the watchdog is fed until the end."""
+        self._stopping = True
         self._say("STOPPING=1", "STATUS=draining")
 
     def stopped(self) -> None:
@@ -95,11 +105,38 @@ class Systemd:
         if self._feeding is not None:
             self._feeding.stop()
             self._feeding = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _feed(self, status: Callable[[], str]) -> None:
+        if self._unsent:
+            return  # systemd has no room, and hears of us as soon as it has
+        if self._stopping:
+            self._say("WATCHDOG=1")  # the status stays what it is: nothing listens any more
+        else:
+            self._say("WATCHDOG=1", f"STATUS={status()}")
 
     def _say(self, *lines: str) -> None:
+        self._unsent.append("\n".join(lines).encode())
+        if self._retry is None:
+            self._send()
+
+    def _send(self) -> None:
+        """Send what is unsent, in its order.
+
+        What systemd has no room for, it hears later: a daemon whose READY was lost would be killed.
+        sd_notify(3) waits for room, but here clients are waiting.
+        """
+        self._retry = None
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as wire:
             wire.setblocking(False)
-            try:
-                wire.sendto("\n".join(lines).encode(), self._address)
-            except OSError:
-                return  # a supervisor that does not listen is no reason to stop serving
+            while self._unsent:
+                try:
+                    wire.sendto(self._unsent[0], self._address)
+                except BlockingIOError:
+                    self._retry = self._clock.callLater(RETRY, self._send)
+                    return
+                except OSError:
+                    pass  # a supervisor that does not listen is no reason to stop serving
+                del self._unsent[0]

@@ -1,0 +1,60 @@
+# The lab's machine: run by lab.py as the first process of fresh namespaces, it becomes their systemd.
+#
+#     sh boot.sh DIRECTORY PREFIX BASE SOURCE
+#
+# DIRECTORY is the lab's own, with what goes over the environment under test in DIRECTORY/environment and systemd's
+# configuration in DIRECTORY/manager; PREFIX is that environment, BASE its interpreter's installation, SOURCE where an
+# editable installation has its modules. The last two may be empty.
+set -eu
+directory=$1 prefix=$2 base=$3 source=$4
+
+# The machine's files are this one's, with writes that go to memory.
+mount -t tmpfs -o mode=755 lab "$directory/memory"
+mkdir "$directory/memory/written" "$directory/memory/work" "$directory/memory/root"
+mount -t overlay -o "lowerdir=/,upperdir=$directory/memory/written,workdir=$directory/memory/work" lab \
+    "$directory/memory/root"
+cd "$directory/memory/root"
+
+# The units name /opt/echod, whatever is there on this machine.
+mkdir -p opt/echod opt/base opt/source
+mount -t overlay -o "ro,lowerdir=$directory/environment:$prefix" lab opt/echod
+[ -z "$base" ] || mount --bind "$base" opt/base
+[ -z "$source" ] || mount --bind "$source" opt/source
+
+mount -t proc -o nosuid,nodev,noexec proc proc
+# This machine's settings stay as they are.
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
+
+mount -t tmpfs -o mode=755,nosuid devices dev
+for device in null zero full random urandom tty; do
+    : >"dev/$device"
+    mount --bind "/dev/$device" "dev/$device"
+done
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+mount -t tmpfs -o mode=1777,nosuid,nodev shm dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for stream in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${stream%:*}" "dev/${stream#*:}"; done
+
+for place in run tmp var/tmp var/log etc/systemd etc/echod; do
+    mkdir -p "$place"
+    mount -t tmpfs -o mode=755,nosuid,nodev lab "$place"
+done
+chmod 1777 tmp var/tmp
+cp -R "$directory/manager/." etc/systemd/
+# A machine of its own.
+: >etc/machine-id
+
+pivot_root . .
+umount -l .
+cd /
+# LoadCredential= mounts what the service then sees.
+mount --make-rshared /
+# Only the units of /etc/systemd/system are there, none of this machine's.
+exec env -i container=lab LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/etc/systemd/system \
+    "$(command -v /usr/lib/systemd/systemd || command -v /lib/systemd/systemd)" \
+    --system --unit=multi-user.target --show-status=no --log-target=journal

@@ -1,0 +1,327 @@
+"""The systemd units, under a systemd that runs."""
+
+import re
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.support.certificates import Authority, Pair
+from tests.support.load import Load, receive_record, receive_to_end
+from tests.support.processes import until
+from tests.support.sockets import PATIENCE, RECORD
+from tests.systemd.lab import Lab, needs_lab
+
+ETC = Path(__file__).parents[2] / "etc"
+UNITS = ("echod.service", "echod.socket", "echod@.service", "echod@.socket")
+RESTARTS = 20
+TLS_PORT = 3006
+
+TLS_SOCKET = f"""\
+[Socket]
+ListenStream={TLS_PORT}
+BindIPv6Only=both
+Backlog=10
+FileDescriptorName=echo-tls
+TriggerLimitIntervalSec=0
+Service=echod.service
+"""
+
+TLS_OPTIONS = """\
+keep-alive = true
+tls-listen = ["systemd:domain=INET6:name=echo-tls"]
+tls-certificate = "/etc/echod/tls.pem"
+"""
+
+needs_analyze = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="needs systemd-analyze (Debian: systemd)"
+)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A machine with the units, the .tac file and the example configuration, its listener that of the socket."""
+    with Lab(tmp_path) as machine:
+        for unit in UNITS:
+            machine.write(f"/etc/systemd/system/{unit}", (ETC / unit).read_text())
+        machine.write("/etc/echod/echod.tac", (ETC / "echod.tac").read_text())
+        machine.write("/etc/echod/echod.toml", configuration())
+        machine.systemctl("daemon-reload")
+        yield machine
+
+
+def configuration(options: str = "") -> str:
+    """Return the example configuration as its comments and the units' say that it should be here."""
+    example = (ETC / "echod.toml").read_text()
+    ours = re.sub(r"^# (?=listen = \[\"systemd:)", "", example, flags=re.MULTILINE)
+    replaced = ["port", "interface", "backlog", "reuse-port", *re.findall(r"^[a-z-]+", options, re.MULTILINE)]
+    return options + re.sub(rf"^({'|'.join(replaced)}) = .*\n", "", ours, flags=re.MULTILINE)
+
+
+def exchange(lab: Lab, host: str = "::1") -> bytes:
+    with lab.connect(3005, host) as client:
+        client.sendall(RECORD)
+        return receive_to_end(client)
+
+
+def main_pid(lab: Lab, unit: str = "echod.service") -> int:
+    return int(lab.show(unit, "MainPID"))
+
+
+@needs_analyze
+@pytest.mark.parametrize("unit", ["echod.service", "echod.socket", "echod@1.service", "echod@1.socket"])
+def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
+    units = tmp_path / "etc" / "systemd" / "system"
+    units.mkdir(parents=True)
+    for ours in UNITS:
+        shutil.copy(ETC / ours, units)
+    for target in ("sysinit", "basic", "shutdown", "sockets", "multi-user"):
+        (units / f"{target}.target").write_text("[Unit]\n")
+    for command in ("opt/echod/bin/twistd", "bin/kill"):
+        (tmp_path / command).parent.mkdir(parents=True)
+        (tmp_path / command).write_text("#!/bin/sh\n")
+        (tmp_path / command).chmod(0o755)
+    verified = analyze(f"--root={tmp_path}", "verify", "--man=no", "--recursive-errors=yes", unit)
+    assert (verified.returncode, verified.stdout) == (0, "")
+
+
+@needs_analyze
+@pytest.mark.parametrize("unit", ["echod.service", "echod@.service"])
+def test_the_exposure_is_at_most_0_3(unit: str) -> None:
+    rated = analyze("security", "--no-pager", "--offline=true", "--threshold=3", str(ETC / unit))
+    assert rated.returncode == 0, rated.stdout
+
+
+def test_both_services_run_alike() -> None:
+    one, many = (
+        re.findall(r"^[A-Z].*", (ETC / unit).read_text().split("\n[Service]\n")[1], re.MULTILINE)
+        for unit in ("echod.service", "echod@.service")
+    )
+    assert one[:-1] == many[:-1]  # the last one is Also=, which names the socket
+
+
+@needs_lab
+def test_start_waits_until_it_serves(lab: Lab) -> None:
+    # Its configuration is a pipe: it is not ready before it can be.
+    lab.write("/etc/echod/pipe", "")
+    assert lab.run("sh", "-c", "cd /etc/echod; rm pipe; mkfifo -m 644 pipe").returncode == 0
+    lab.drop_in("echod.service", "[Service]\nEnvironment=ECHOD_CONFIG=/etc/echod/pipe\n")
+    lab.systemctl("start", "echod.socket")
+    with lab.connect(3005) as early:
+        early.sendall(RECORD)
+        starting = subprocess.Popen(lab.inside("systemctl", "start", "echod.service"))
+        try:
+            pipe = (lab.root / "etc/echod/pipe").open("w")  # waits until the daemon reads it
+            assert lab.show("echod.service", "ActiveState") == "activating"
+            assert starting.poll() is None
+            with pipe:
+                pipe.write(configuration())
+            assert starting.wait(PATIENCE) == 0
+        finally:
+            starting.kill()
+            starting.wait(PATIENCE)
+        assert lab.show("echod.service", "ActiveState") == "active"
+        assert receive_to_end(early) == RECORD  # it came before there was a daemon
+    for host in ("::1", "127.0.0.1"):
+        assert exchange(lab, host) == RECORD
+    assert lab.show("echod.service", "StatusText") == "listening on [::]:3005; 0 connection(s) open"
+    lab.systemctl("stop", "echod.service")
+    assert lab.show("echod.service", "Result") == "success"
+    assert lab.show("echod.service", "NRestarts") == "0"
+
+
+@needs_lab
+def test_the_watchdog_replaces_one_that_hangs(lab: Lab) -> None:
+    lab.drop_in("echod.service", "[Service]\nWatchdogSec=2s\n")
+    lab.systemctl("start", "echod.socket", "echod.service")
+    time.sleep(2.5)  # longer than the watchdog waits
+    assert exchange(lab) == RECORD
+    hanging = main_pid(lab)
+    assert lab.show("echod.service", "NRestarts") == "0"
+    lab.run("kill", "-STOP", str(hanging))
+    assert exchange(lab) == RECORD
+    assert lab.show("echod.service", "NRestarts") == "1"
+    assert main_pid(lab) != hanging
+    said = lab.journal("echod.service")
+    assert "Watchdog timeout" in said
+    assert "Fatal Python error: Aborted" in said  # with where it was
+
+
+@needs_lab
+def test_one_that_cannot_start_says_why_and_keeps_the_port(lab: Lab) -> None:
+    # As it is shipped, the example listens by itself, which the hardening forbids.
+    lab.write("/etc/echod/echod.toml", (ETC / "echod.toml").read_text())
+    lab.systemctl("start", "echod.socket")
+    with lab.connect(3005) as client:
+        client.sendall(RECORD)
+        until(lambda: int(lab.show("echod.service", "NRestarts")) > 0)
+        assert lab.show("echod.socket", "ActiveState") == "active"
+        said = lab.journal("echod.service")
+        assert "echod: cannot listen on" in said
+        assert "Traceback" not in said
+        lab.write("/etc/echod/echod.toml", configuration())
+        assert receive_to_end(client) == RECORD
+
+
+@needs_lab
+def test_restarts_under_load_fail_nobody(lab: Lab) -> None:
+    lab.systemctl("start", "echod.socket", "echod.service")
+    seen = {main_pid(lab)}
+    load = Load(lambda: lab.connect(3005), clients=8)
+    with load:
+        load.wait_for_more()
+        for _ in range(RESTARTS):
+            lab.systemctl("restart", "echod.service")
+            seen.add(main_pid(lab))
+            load.wait_for_more(8)
+    assert len(seen) == 1 + RESTARTS
+    assert load.tally.failures == {}
+    assert load.tally.slowest < 10
+    assert_nothing_unusual(lab)
+
+
+@needs_lab
+def test_a_reload_takes_the_new_certificate_and_keeps_the_connections(lab: Lab, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    old, new = authority.issue("echo.test"), authority.issue("echo.test")
+    with_tls(lab, old, 'tls-key = "/etc/echod/tls.key"\n')
+    # The key is root's and a group's: the service is in that group, under whichever name it runs.
+    lab.drop_in("echod.service", "[Service]\nSupplementaryGroups=daemon\n")
+    lab.systemctl("start", "echod.socket", "echod-tls.socket", "echod.service")
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    first: list[bytes] = []
+    served: list[bytes] = []
+    ending = Event()
+
+    def stay() -> ssl.SSLSocket:
+        client = tls_connected(lab, context)
+        first.append(certificate_of(client))
+        return client
+
+    def come_and_go() -> None:
+        while not ending.is_set():
+            with tls_connected(lab, context) as client:
+                client.sendall(RECORD)
+                assert receive_record(client) == RECORD
+                served.append(certificate_of(client))
+
+    def wait_for_more(what: bytes) -> None:
+        enough = served.count(what) + 50
+        until(lambda: served.count(what) >= enough or any(each.done() for each in comers))
+
+    staying = Load(stay, clients=8, keep_alive=True, pause=0.005)
+    with ThreadPoolExecutor(4) as pool:
+        comers = [pool.submit(come_and_go) for _ in range(4)]
+        try:
+            with staying:
+                wait_for_more(der(old))
+                install(lab, new)
+                lab.systemctl("reload", "echod.service")
+                wait_for_more(der(new))
+                install(lab, old, key=new)  # what does not fit changes nothing
+                lab.systemctl("reload", "echod.service")
+                until(lambda: "the certificate stays as it was" in lab.journal("echod.service"))
+                wait_for_more(der(new))
+                staying.wait_for_more()
+        finally:
+            ending.set()
+        for each in comers:
+            each.result(PATIENCE)
+    # Some were connecting when it was swapped, one for each thread at most.
+    assert served[served.index(der(new)) :].count(der(old)) <= len(comers)
+    assert staying.tally.failures == {}
+    assert first == [der(old)] * 8
+    assert lab.show("echod.service", "NRestarts") == "0"
+    assert_nothing_unusual(lab)
+
+
+@needs_lab
+def test_a_key_that_only_root_may_read(lab: Lab, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    old, new = authority.issue("echo.test"), authority.issue("echo.test")
+    with_tls(lab, old, 'tls-key = "/run/credentials/echod.service/tls.key"\n')
+    (lab.root / "etc/echod/tls.key").chmod(0o600)
+    shown = re.findall(r"^#(LoadCredential=.*)", (ETC / "echod.service").read_text(), re.MULTILINE)
+    lab.drop_in("echod.service", f"[Service]\n{shown[0]}\n")
+    lab.systemctl("start", "echod.socket", "echod-tls.socket")
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    for pair in (old, new):
+        install(lab, pair)
+        lab.systemctl("restart", "echod.service")
+        with tls_connected(lab, context) as client:
+            assert certificate_of(client) == der(pair)
+            client.sendall(RECORD)
+            assert receive_record(client) == RECORD
+
+
+@needs_lab
+def test_processes_that_share_a_port(lab: Lab) -> None:
+    lab.systemctl("enable", "--now", "echod@1.socket", "echod@2.socket")
+    served = {1: False, 2: False}
+    deadline = time.monotonic() + PATIENCE
+    while not all(served.values()) and time.monotonic() < deadline:
+        assert exchange(lab) == RECORD
+        served = {n: lab.show(f"echod@{n}.service", "ActiveState") == "active" for n in served}
+    assert all(served.values())
+    # Each takes its share: with one of them stopped for a moment, some wait, and nobody fails.
+    load = Load(lambda: lab.connect(3005), clients=8)
+    with load:
+        load.wait_for_more()
+        lab.systemctl("restart", "echod@1.service")
+        load.wait_for_more()
+    assert load.tally.failures == {}
+    assert main_pid(lab, "echod@1.service") != main_pid(lab, "echod@2.service")
+    assert_nothing_unusual(lab)
+
+
+def with_tls(lab: Lab, pair: Pair, key: str) -> None:
+    lab.write("/etc/systemd/system/echod-tls.socket", TLS_SOCKET)
+    lab.write("/etc/echod/echod.toml", configuration(TLS_OPTIONS + key))
+    install(lab, pair)
+    lab.systemctl("daemon-reload")
+
+
+def install(lab: Lab, pair: Pair, key: Pair | None = None) -> None:
+    lab.write("/etc/echod/tls.pem", pair.certificate.read_text())
+    lab.write("/etc/echod/tls.key", (key or pair).key.read_text(), 0o640)
+    assert lab.run("chgrp", "daemon", "/etc/echod/tls.key").returncode == 0
+
+
+def tls_connected(lab: Lab, context: ssl.SSLContext) -> ssl.SSLSocket:
+    wire = lab.connect(TLS_PORT)
+    try:
+        return context.wrap_socket(wire, server_hostname="echo.test")
+    except BaseException:
+        wire.close()
+        raise
+
+
+def certificate_of(client: ssl.SSLSocket) -> bytes:
+    return client.getpeercert(binary_form=True) or b""
+
+
+def der(pair: Pair) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pair.certificate.read_text())
+
+
+def analyze(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ("systemd-analyze", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def assert_nothing_unusual(lab: Lab) -> None:
+    said = lab.journal("echod*.service")
+    for word in ("Traceback", "Unhandled", "cutting", "Failed"):
+        assert word not in said, said
