@@ -1,4 +1,4 @@
-from contextlib import suppress
+import contextlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,9 +30,9 @@ def offered(tls: ServerTLS) -> int:
     server.set_accept_state()
     for _ in range(4):
         for one, other in ((client, server), (server, client)):
-            with suppress(SSL.WantReadError):
+            with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
-            with suppress(SSL.WantReadError):
+            with contextlib.suppress(SSL.WantReadError):
                 other.bio_write(one.bio_read(1 << 16))
     certificate = client.get_peer_certificate(as_cryptography=True)
     assert certificate is not None

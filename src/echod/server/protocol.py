@@ -224,10 +224,10 @@ class EchoProtocol(Protocol):
         return self.records > 0 and not self._buffer.pending
 
     def _quiet(self) -> None:
+        # A record that has begun meanwhile has its full time, or what the drain leaves of it.
+        self._timer = self._clock.callLater(self._exchange.timeout, self._deadline_passed)
         if self._between_records:
             self._shut_sending_side(CloseReason.DRAINED)
-        else:  # one has begun: it has its full time, or what the drain leaves of it
-            self._timer = self._clock.callLater(self._exchange.timeout, self._deadline_passed)
 
     def _deadline_passed(self) -> None:
         """The record is not complete, or its echo not taken, within the time."""
