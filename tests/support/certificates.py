@@ -1,5 +1,6 @@
 """Certificates for tests: an authority, and what it signs, good and bad."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -7,9 +8,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 DAY = timedelta(days=1)
 
@@ -23,17 +26,17 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority of the test's own, with its files in `directory`."""
+    """A certificate authority of the test's own, with its files in `directory`; `above` it another, or none."""
 
-    def __init__(self, directory: Path, name: str = "test authority") -> None:
+    def __init__(self, directory: Path, name: str = "test authority", above: "Authority | None" = None) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         certificate = (
-            _builder(self._name, self._name, self._key.public_key(), -DAY, DAY)
+            _builder(self._name, (above or self)._name, self._key.public_key(), -DAY, DAY)
             .add_extension(constraints, critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign((above or self)._key, hashes.SHA256())
         )
         self.certificate = directory / f"{name.replace(' ', '-')}.pem"
         self.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -48,9 +51,28 @@ class Authority:
     ) -> Pair:
         """Issue a certificate for DNS names and IP addresses; with none of them, without a subjectAltName."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(subject), self._name, key.public_key(), begins, ends)
+        return self._issue(key, _name(subject), [_general(n) for n in names], begins, ends, file)
+
+    def itself(self, *names: str) -> Pair:
+        """Issue a certificate for the authority's own key: one that is self-signed."""
+        return self._issue(self._key, self._name, [_general(n) for n in names])
+
+    def issue_for(self, key: Key, *names: x509.GeneralName) -> Pair:
+        """Issue a certificate for names of any kind, and a key of any."""
+        return self._issue(key, _name("echod test"), names)
+
+    def _issue(
+        self,
+        key: Key,
+        subject: x509.Name,
+        names: Sequence[x509.GeneralName],
+        begins: timedelta = -DAY,
+        ends: timedelta = DAY,
+        file: str = "",
+    ) -> Pair:
+        builder = _builder(subject, self._name, key.public_key(), begins, ends)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         stem = file or f"issued-{certificate.serial_number:x}"
         pair = Pair(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
@@ -60,7 +82,11 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, begins: timedelta, ends: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    begins: timedelta,
+    ends: timedelta,
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (

@@ -23,10 +23,11 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def add_options(parser: argparse.ArgumentParser, configuration: type[object]) -> None:
+def add_options(parser: argparse.ArgumentParser, configuration: type[object], *, over_file: bool = True) -> None:
     """Declare to `parser` every option of a configuration class.
 
     They are only gathered here, in the order of the command line; `core.options` checks them.
+    Without `over_file` there is no file whose flags a command line would have to switch off.
     """
     for each in options_of(configuration):
         if each.kind.metavar:
@@ -36,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object]) ->
                 *words, dest=_GIVEN, action="append", type=pair, metavar=each.kind.metavar, help=help_of(each)
             )
         else:
-            for word, text, what in words_of(each):
+            for word, text, what in words_of(each)[: None if over_file else 1]:
                 parser.add_argument(f"--{word}", dest=_GIVEN, action="append_const", const=(each.name, text), help=what)
 
 

@@ -19,7 +19,7 @@ from echod.core.errors import ConfigurationError
 from echod.core.kinds import Integer
 from echod.core.options import command_line_layer, configure
 from echod.core.statistics import Tally
-from echod.probe import IProbeReactor, probe
+from echod.probe import ClientTLSContext, IProbeReactor, probe
 from echod.probe.run import ProbeRun
 
 __all__ = ["add_to"]
@@ -33,7 +33,7 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser("ping", help=about, description=f"{about[0].upper()}{about[1:]}.")
     parser.add_argument("host", metavar="HOST", help="name, 192.0.2.1, 2001:db8::1, [2001:db8::1] or fe80::1%%eth0")
     parser.add_argument("port", metavar="PORT", nargs="?", default=str(DEFAULT_PORT), help=f"[default: {DEFAULT_PORT}]")
-    add_options(parser, PingConfiguration)
+    add_options(parser, PingConfiguration, over_file=False)
     parser.set_defaults(run=run, prog=parser.prog)
 
 
@@ -44,9 +44,10 @@ def run(namespace: argparse.Namespace) -> int:
     """
     configuration = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
     probed = _target(namespace.host, namespace.port)
+    tls = None if configuration.client_tls is None else ClientTLSContext(configuration.client_tls)
     try:
-        _say(header_line(probed, configuration.size))
-        tally = _run_to_its_end(probed, configuration)
+        _say(header_line(probed, configuration.size, configuration.client_tls))
+        tally = _run_to_its_end(probed, configuration, tls)
         for line in summary_lines(probed, tally):
             _say(line)
     except BrokenPipeError:
@@ -65,7 +66,7 @@ def _target(host: str, port: str) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def _run_to_its_end(probed: HostPort, configuration: PingConfiguration) -> Tally:
+def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: ClientTLSContext | None) -> Tally:
     from twisted.internet import reactor  # importing it installs it, so not before it is wanted
 
     use_monotonic_clock(reactor)
@@ -77,6 +78,7 @@ def _run_to_its_end(probed: HostPort, configuration: PingConfiguration) -> Tally
             probed,
             payload=os.urandom(configuration.size),
             timeout=configuration.timeout,
+            tls=tls,
         ),
         interval=configuration.interval,
         count=configuration.count,

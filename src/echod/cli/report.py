@@ -1,17 +1,19 @@
 """What `echod ping` prints, as text."""
 
 from echod.core.addresses import HostPort
+from echod.core.configuration import ClientTLS
 from echod.core.outcomes import ProbeResult, Step
 from echod.core.statistics import Tally
 
 __all__ = ["header_line", "result_line", "summary_lines"]
 
-_STEPS = {Step.RESOLVE: "name resolution", Step.CONNECT: "connect", Step.ECHO: "echo"}
+_STEPS = {Step.RESOLVE: "name resolution", Step.CONNECT: "connect", Step.TLS: "TLS handshake", Step.ECHO: "echo"}
 
 
-def header_line(target: HostPort, size: int) -> str:
+def header_line(target: HostPort, size: int, tls: ClientTLS | None = None) -> str:
     """Return the line that says what is about to be probed."""
-    return f"ECHO {target.host} port {target.port}: {size} bytes a record"
+    over = "" if tls is None else " over TLS, the server not verified" if tls.insecure else " over TLS"
+    return f"ECHO {target.host} port {target.port}{over}: {size} bytes a record"
 
 
 def result_line(sequence: int, result: ProbeResult) -> str:

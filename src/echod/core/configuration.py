@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import Address, Choice, Flag, Integer, Many, Network, Seconds, Text
-from echod.core.options import checked, option
+from echod.core.kinds import Address, Choice, Flag, Host, Integer, Many, Network, Seconds, Text
+from echod.core.options import checked, option, options_of
 
-__all__ = ["Exchange", "PingConfiguration", "ServerConfiguration"]
+__all__ = ["ClientTLS", "Exchange", "PingConfiguration", "ServerConfiguration"]
 
 DEFAULT_PORT = 3005
 DEFAULT_RECORD_SIZE = 250
@@ -99,6 +99,22 @@ class ServerConfiguration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTLS:
+    """What a probe is to do over TLS. Files are PEM."""
+
+    ca: str | None = None
+    """File of the certificates to trust; None: the platform's."""
+    name: str | None = None
+    """Name or address to send and to verify; None: the target's."""
+    certificate: str | None = None
+    """File of the client's certificate, its chain after it; None: the client shows none."""
+    key: str | None = None
+    """File of its key; None: in the certificate's file."""
+    insecure: bool = False
+    """Whether any certificate will do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PingConfiguration:
     """What a run of probes is asked to do. Raises ConfigurationError for what cannot be."""
 
@@ -110,6 +126,40 @@ class PingConfiguration:
     size: int = option(
         DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record; must be the server's", short="s"
     )
+    tls: bool = option(False, Flag(), "speak TLS, and send nothing before the server's certificate is verified")
+    tls_ca: str | None = option(
+        None, Text("FILE"), "PEM file of the certificates to trust (default: the platform's trust store)"
+    )
+    tls_name: str | None = option(
+        None, Host(), "name or address that the server's certificate must be for (default: the one that is probed)"
+    )
+    tls_certificate: str | None = option(
+        None, Text("FILE"), "PEM file of the client certificate to show, its chain after it"
+    )
+    tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
+    tls_insecure: bool = option(False, Flag(), "take any certificate for the server's")
 
     def __post_init__(self) -> None:
         checked(self)
+        given = [
+            each.name
+            for each in options_of(type(self))
+            if each.name.startswith("tls-") and getattr(self, each.field) != each.default
+        ]
+        if given and not self.tls:
+            raise ConfigurationError(f"{', '.join(given)}: of use only with tls")
+        if self.tls_key and self.tls_certificate is None:
+            raise ConfigurationError("tls-key: of use only with tls-certificate")
+
+    @property
+    def client_tls(self) -> ClientTLS | None:
+        """What is asked of TLS; None without it."""
+        if not self.tls:
+            return None
+        return ClientTLS(
+            ca=self.tls_ca,
+            name=self.tls_name,
+            certificate=self.tls_certificate,
+            key=self.tls_key,
+            insecure=self.tls_insecure,
+        )

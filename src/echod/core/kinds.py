@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from echod.core.access import network
-from echod.core.addresses import literal
+from echod.core.addresses import literal, parse_host
 
-__all__ = ["Address", "Choice", "Flag", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
+__all__ = ["Address", "Choice", "Flag", "Host", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
 
 
 class Kind(Protocol):
@@ -147,6 +147,27 @@ class Address:
             if literal(bare) is not None:
                 return bare
         raise ValueError(f"must be an IPv4 or IPv6 address, not {value}")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host name or an IP address, a scope id allowed; brackets are taken off."""
+
+    metavar: str = "NAME"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> str:
+        """Return the host in `text`."""
+        return self.check(text)
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is a host."""
+        try:
+            if isinstance(value, str):
+                return parse_host(value)
+        except ValueError as problem:
+            raise ValueError(f"must be a host: {problem}") from None
+        raise ValueError(f"must be a host, not {value!r}")
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""One probe: resolve, connect, send a record, get it back, close; and say how that went."""
+"""One probe: resolve, connect, shake hands, send a record, get it back, close; and say how that went."""
 
 import time
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IProtocol
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from echod.core.addresses import HostPort, literal, parse_host, shown_host
 from echod.core.configuration import DEFAULT_PORT
 from echod.core.outcomes import Outcome, ProbeResult, Step
 from echod.probe.path import IProbeReactor, endpoint_to, outcome_of
-from echod.probe.protocol import ProbeProtocol
+from echod.probe.protocol import ProbeFactory, ProbeProtocol
+from echod.probe.tls import ClientTLSContext
 
 __all__ = ["IProbeReactor", "probe", "target"]
 
@@ -34,38 +34,37 @@ def probe(
     *,
     payload: bytes,
     timeout: float,
+    tls: ClientTLSContext | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> "Deferred[ProbeResult]":
     """Send `payload` to `target` and verify that every byte of it comes back.
 
-    `timeout` is in seconds and covers the whole probe, name resolution included. `now` is
+    `timeout` is in seconds and covers the whole probe, name resolution included. With `tls`
+    the record goes over TLS, and not a byte of it before the server is verified. `now` is
     what times are measured with: seconds on a monotonic clock.
 
     The Deferred fires when the connection is closed again. It never fails for what the path
     or the peer does: that is the result's outcome. Cancelling it ends the probe and fails
     it with CancelledError.
     """
-    return _Probe(reactor, target, payload, timeout, now).start()
-
-
-class _ProbeFactory(Factory):
-    noisy = False
-
-    def __init__(self, build: Callable[[], ProbeProtocol]) -> None:
-        self._build = build
-
-    def buildProtocol(self, addr: IAddress | None) -> ProbeProtocol:
-        return self._build()
+    return _Probe(reactor, target, payload, timeout, tls, now).start()
 
 
 class _Probe:
     def __init__(
-        self, reactor: IProbeReactor, target: HostPort, payload: bytes, timeout: float, now: Callable[[], float]
+        self,
+        reactor: IProbeReactor,
+        target: HostPort,
+        payload: bytes,
+        timeout: float,
+        tls: ClientTLSContext | None,
+        now: Callable[[], float],
     ) -> None:
         self._reactor = reactor
         self._target = target
         self._payload = payload
         self._timeout = timeout
+        self._tls = tls
         self._now = now
         self._step = Step.RESOLVE if literal(target.host) is None else Step.CONNECT
         self._timed_out = False
@@ -78,10 +77,14 @@ class _Probe:
         self._result: Deferred[ProbeResult] = Deferred(self._cancel)
         self._timer = self._reactor.callLater(self._timeout, self._give_up)
         endpoint = endpoint_to(self._reactor, self._target, self._timeout, self._resolved)
-        factory = _ProbeFactory(lambda: ProbeProtocol(self._payload, self._now))
-        self._connecting = endpoint.connect(factory)
+        self._connecting = endpoint.connect(self._factory())
         self._connecting.addCallbacks(self._connected, self._not_connected)
         return self._result
+
+    def _factory(self) -> IProtocolFactory:
+        if self._tls is None:
+            return ProbeFactory(lambda: ProbeProtocol(self._payload, self._now))
+        return self._tls.factory(self._target.host, self._payload, self._now, self._reactor)
 
     # What the path does
 
@@ -89,9 +92,10 @@ class _Probe:
         self._step = Step.CONNECT
 
     def _connected(self, protocol: IProtocol) -> None:
+        if isinstance(protocol, TLSMemoryBIOProtocol):
+            protocol = protocol.wrappedProtocol
         assert isinstance(protocol, ProbeProtocol)
         assert protocol.transport is not None
-        self._step = Step.ECHO
         self._protocol = protocol
         peer = protocol.transport.getPeer()
         self._address = HostPort(shown_host(peer.host), peer.port)  # type: ignore[attr-defined]  # IAddress declares neither
@@ -112,19 +116,24 @@ class _Probe:
     def _lost(self, reason: Failure) -> None:
         protocol = self._protocol
         assert protocol is not None
-        size = len(self._payload)
+        self._step = protocol.step
         if self._cancelled:
             return
         if protocol.complete_at is not None:
             self._end(Outcome.ECHOED)
         elif protocol.difference is not None:
             self._end(Outcome.CORRUPT, f"the byte at offset {protocol.difference} is not what was sent")
+        elif protocol.refusal is not None:
+            self._end(*protocol.refusal)
+        elif self._timed_out and self._step is Step.TLS:
+            self._end(Outcome.TIMEOUT, f"it was not complete after {self._timeout:g} s")
         elif self._timed_out:
+            size = len(self._payload)
             self._end(Outcome.TIMEOUT, f"{protocol.received} of {size} bytes were back after {self._timeout:g} s")
-        elif reason.check(ConnectionDone):
-            self._end(Outcome.CLOSED_EARLY, f"closed by the peer after {protocol.received} of {size} bytes")
         else:
-            self._end(Outcome.RESET, f"connection reset after {protocol.received} of {size} bytes")
+            outcome, detail = protocol.ended_by(reason)
+            self._step = protocol.step
+            self._end(outcome, detail)
 
     # What ends it
 
@@ -147,6 +156,8 @@ class _Probe:
         if self._timer.active():
             self._timer.cancel()
         protocol = self._protocol
+        connected_at = protocol.connected_at if protocol else None
+        secured_at = protocol.secured_at if protocol else None
         sent_at = protocol.sent_at if protocol else None
         complete_at = protocol.complete_at if protocol else None
         self._result.callback(
@@ -157,8 +168,13 @@ class _Probe:
                 address=self._address,
                 size=len(self._payload),
                 received=protocol.received if protocol else 0,
-                connect_time=None if sent_at is None else sent_at - self._started_at,
-                round_trip=None if sent_at is None or complete_at is None else complete_at - sent_at,
+                connect_time=_between(self._started_at, connected_at),
+                tls_time=_between(connected_at, secured_at),
+                round_trip=_between(sent_at, complete_at),
                 detail=detail,
             )
         )
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else end - start

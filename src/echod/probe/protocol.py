@@ -4,13 +4,18 @@ from collections.abc import Callable
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from echod.core.outcomes import Outcome, Step
 from echod.core.records import first_difference
 
-__all__ = ["ProbeProtocol"]
+__all__ = ["ProbeFactory", "ProbeProtocol", "Refusal"]
+
+Refusal = tuple[Outcome, str]
+"""What the client will not go on for, and what more there is to say of it."""
 
 
 class ProbeProtocol(Protocol):
@@ -20,12 +25,18 @@ class ProbeProtocol(Protocol):
     `lost` fails with the transport's reason when the connection is over.
     """
 
+    step = Step.ECHO
+    """Where it is."""
+    connected_at: float | None = None
+    secured_at: float | None = None
     sent_at: float | None = None
     complete_at: float | None = None
     received = 0
     """Bytes that came back."""
     difference: int | None = None
     """The offset of the first byte that is not what was sent."""
+    refusal: Refusal | None = None
+    """What the client broke off for."""
 
     def __init__(self, payload: bytes, now: Callable[[], float]) -> None:
         self._payload = payload
@@ -40,8 +51,8 @@ class ProbeProtocol(Protocol):
         """Send the record."""
         # A record of more than one segment would wait for an acknowledgement before its last one.
         self._tcp.setTcpNoDelay(True)
-        self.sent_at = self._now()
-        self._tcp.write(self._payload)
+        self.connected_at = self._now()
+        self._begin()
 
     def dataReceived(self, data: bytes) -> None:
         """Hold what comes back against what was sent."""
@@ -56,7 +67,7 @@ class ProbeProtocol(Protocol):
             self._tcp.abortConnection()
         elif self.received == len(self._payload):
             self.complete_at = arrived
-            self._tcp.loseConnection()
+            self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that it is over."""
@@ -65,3 +76,33 @@ class ProbeProtocol(Protocol):
     def abort(self) -> None:
         """Give up on the echo."""
         self._tcp.abortConnection()
+
+    def ended_by(self, reason: Failure) -> Refusal:
+        """Return what the transport's `reason` amounts to, for an echo that never was complete."""
+        size = len(self._payload)
+        if reason.check(ConnectionDone):
+            return Outcome.CLOSED_EARLY, f"closed by the peer after {self.received} of {size} bytes"
+        return Outcome.RESET, f"connection reset after {self.received} of {size} bytes"
+
+    def _begin(self) -> None:
+        self._send()
+
+    def _send(self) -> None:
+        self.sent_at = self._now()
+        self._tcp.write(self._payload)
+
+    def _close(self) -> None:
+        self._tcp.loseConnection()
+
+
+class ProbeFactory(Factory):
+    """Makes the protocol of one probe."""
+
+    noisy = False
+
+    def __init__(self, build: Callable[[], ProbeProtocol]) -> None:
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress | None) -> ProbeProtocol:
+        """Make it."""
+        return self._build()

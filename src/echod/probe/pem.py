@@ -1,0 +1,38 @@
+"""Certificates and keys from PEM files, with errors that name the option."""
+
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from echod.core.errors import ConfigurationError
+
+__all__ = ["load_certificates", "load_key"]
+
+
+def load_certificates(option: str, path: str) -> list[Certificate]:
+    """Return the certificates in the file, in their order. Raises ConfigurationError."""
+    try:
+        return load_pem_x509_certificates(_read(option, path))
+    except ValueError:
+        raise ConfigurationError(f"{option}: {path} holds no PEM certificate") from None
+
+
+def load_key(option: str, path: str) -> PrivateKeyTypes:
+    """Return the private key in the file. Raises ConfigurationError, also for one that wants a passphrase."""
+    try:
+        return load_pem_private_key(_read(option, path), None)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(f"{option}: {path} holds no PEM private key") from None
+    except TypeError:
+        raise ConfigurationError(f"{option}: {path} wants a passphrase, and nobody is asked for one") from None
+
+
+def _read(option: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise ConfigurationError(f"{option}: cannot read {path}: {why}") from None

@@ -1,0 +1,255 @@
+"""What is asked of TLS, the files it takes, and what of a failure no server at hand produces."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
+from OpenSSL.SSL import X509VerificationCodes
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.cli.report import header_line, result_line
+from echod.core.addresses import HostPort
+from echod.core.configuration import ClientTLS, PingConfiguration
+from echod.core.errors import ConfigurationError
+from echod.core.options import command_line_layer, configure
+from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.probe import ClientTLSContext
+from echod.probe.handshake import TLSProbeProtocol
+from echod.probe.verification import ServerName, chain_refusal
+from tests.support.certificates import Authority, Pair
+from tests.support.sockets import RECORD
+
+
+class ConfigurationTests(SynchronousTestCase):
+    def refused(self, **options: Any) -> str:
+        with self.assertRaises(ConfigurationError) as refusal:
+            PingConfiguration(**options)
+        self.assertNotIn("\n", str(refusal.exception))
+        return str(refusal.exception)
+
+    def test_none_unless_asked_for(self) -> None:
+        self.assertIsNone(PingConfiguration().client_tls)
+        self.assertEqual(PingConfiguration(tls=True).client_tls, ClientTLS())
+
+    def test_all_of_it(self) -> None:
+        words = [
+            ("tls", "true"), ("tls-ca", "ca.pem"), ("tls-name", "[::1]"), ("tls-certificate", "a.pem"),
+            ("tls-key", "a.key"), ("tls-insecure", "true"),
+        ]  # fmt: skip
+        made = configure(PingConfiguration, [command_line_layer(PingConfiguration, words)]).client_tls
+        self.assertEqual(made, ClientTLS(ca="ca.pem", name="::1", certificate="a.pem", key="a.key", insecure=True))
+
+    def test_nothing_of_it_without_tls(self) -> None:
+        for field in ("tls_ca", "tls_name", "tls_certificate", "tls_key"):
+            self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: of use only with tls")
+        self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: of use only with tls")
+        self.assertEqual(self.refused(tls_ca="x", tls_key="y"), "tls-ca, tls-key: of use only with tls")
+
+    def test_no_key_without_a_certificate(self) -> None:
+        self.assertEqual(self.refused(tls=True, tls_key="x"), "tls-key: of use only with tls-certificate")
+
+    def test_names_that_are_none(self) -> None:
+        for name in ("a b", "", "[a]", 1):
+            self.assertTrue(self.refused(tls=True, tls_name=name).startswith("tls_name: must be a host"), name)
+
+
+class FileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.authority = Authority(self.directory)
+        self.pair = self.authority.issue(file="client")
+
+    def written(self, content: bytes) -> str:
+        path = self.directory / "written.pem"
+        path.write_bytes(content)
+        return str(path)
+
+    def key(self, key: Any, *, secret: bytes = b"", form: PrivateFormat = PrivateFormat.PKCS8) -> str:
+        encryption = BestAvailableEncryption(secret) if secret else NoEncryption()
+        return self.written(key.private_bytes(Encoding.PEM, form, encryption))
+
+    def refused(self, **asked: Any) -> str:
+        with self.assertRaises(ConfigurationError) as refusal:
+            ClientTLSContext(ClientTLS(**asked))
+        self.assertNotIn("\n", str(refusal.exception))
+        return str(refusal.exception)
+
+    def refused_key(self, key: str) -> str:
+        return self.refused(certificate=str(self.pair.certificate), key=key)
+
+    def test_no_such_file(self) -> None:
+        missing = str(self.directory / "missing.pem")
+        for option in ("ca", "certificate"):
+            said = self.refused(**{option: missing})
+            self.assertEqual(said, f"tls-{option}: cannot read {missing}: No such file or directory")
+        self.assertIn("tls-key: cannot read", self.refused_key(missing))
+        self.assertIn("Is a directory", self.refused(ca=str(self.directory)))
+        self.assertIn("null byte", self.refused(ca="a\0b"))
+
+    def test_not_pem(self) -> None:
+        for content in (b"", b"x", b"\xff\xfe", self.pair.key.read_bytes(), b"-----BEGIN CERTIFICATE-----\nAAAA\n"):
+            path = self.written(content)
+            self.assertEqual(self.refused(ca=path), f"tls-ca: {path} holds no PEM certificate")
+            self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} holds no PEM certificate")
+        for content in (b"", b"x", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
+            path = self.written(content)
+            self.assertEqual(self.refused_key(path), f"tls-key: {path} holds no PEM private key")
+
+    def test_no_key_in_the_certificates_file(self) -> None:
+        path = str(self.pair.certificate)
+        self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} holds no PEM private key")
+
+    def test_a_passphrase_is_not_asked_for(self) -> None:
+        key = load_pem_private_key(self.pair.key.read_bytes(), None)
+        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+            self.assertIn("wants a passphrase", self.refused_key(self.key(key, secret=b"x", form=form)))
+
+    def test_another_ones_key(self) -> None:
+        for key in (ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)):
+            self.assertIn("is not the certificate's key", self.refused_key(self.key(key)))
+
+    def test_a_key_that_tls_has_no_use_for(self) -> None:
+        self.assertIn("no use for", self.refused_key(self.key(x25519.X25519PrivateKey.generate())))
+
+    def test_a_certificate_that_openssl_refuses(self) -> None:
+        pair = weak(self.directory)
+        self.assertIn("OpenSSL refuses", self.refused(certificate=str(pair.certificate), key=str(pair.key)))
+
+    def test_a_name_that_idna_refuses(self) -> None:
+        self.assertTrue(self.refused(name="ü_x.example").startswith("tls-name: ü_x.example is not a host name: "))
+
+
+def weak(directory: Path) -> Pair:
+    """A certificate whose key is too short for OpenSSL's default security level."""
+    key = rsa.generate_private_key(65537, 1024)
+    return Authority(directory).issue_for(key)
+
+
+class ChainTests(SynchronousTestCase):
+    certificate: Any = SimpleNamespace(get_notAfter=lambda: b"20261122103000Z", get_notBefore=lambda: None)
+
+    def test_an_issuers_dates(self) -> None:
+        outcome, detail = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 1)
+        self.assertEqual(outcome, Outcome.TLS_EXPIRED)
+        self.assertEqual(detail, "the certificate of an issuer expired on 2026-11-22")
+
+    def test_a_date_that_is_none(self) -> None:
+        outcome, _ = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_NOT_YET_VALID, 0)
+        self.assertEqual(outcome, Outcome.TLS_NOT_YET_VALID)
+
+    def test_any_other_failure(self) -> None:
+        for number, words in (
+            (X509VerificationCodes.ERR_INVALID_PURPOSE, "the certificate is invalid: invalid purpose"),
+            (X509VerificationCodes.ERR_CERT_REVOKED, "the certificate is invalid: cert revoked"),
+            (9999, "the certificate is invalid: OpenSSL error 9999"),
+        ):
+            self.assertEqual(chain_refusal(self.certificate, number, 0), (Outcome.TLS_CERTIFICATE_INVALID, words))
+
+
+class NameTests(SynchronousTestCase):
+    def refusal(self, host: str, certificate: x509.Certificate | None) -> Any:
+        def get_peer_certificate(as_cryptography: bool = False) -> Any:
+            return certificate if as_cryptography or certificate is None else X509.from_cryptography(certificate)
+
+        connection: Any = SimpleNamespace(get_peer_certificate=get_peer_certificate)
+        return ServerName(host).refusal(connection)
+
+    def issued(self, *names: x509.GeneralName) -> x509.Certificate:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return x509.load_pem_x509_certificate(
+            Authority(Path(directory.name))
+            .issue_for(ec.generate_private_key(ec.SECP256R1()), *names)
+            .certificate.read_bytes()
+        )
+
+    def test_no_certificate(self) -> None:
+        self.assertEqual(self.refusal("a.example", None)[0], Outcome.TLS_CERTIFICATE_INVALID)
+
+    def test_names_of_no_host(self) -> None:
+        refusal = self.refusal("a.example", self.issued(x509.RFC822Name("a@a.example")))
+        self.assertEqual(refusal, (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
+
+    def test_an_address_written_as_a_name(self) -> None:
+        outcome, detail = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
+        self.assertEqual(outcome, Outcome.TLS_CERTIFICATE_INVALID)
+        self.assertIn("Invalid DNS pattern", detail)
+
+    def test_one_of_its_names(self) -> None:
+        self.assertIsNone(self.refusal("A.example", self.issued(x509.DNSName("b.example"), x509.DNSName("a.example"))))
+
+
+class EndTests(SynchronousTestCase):
+    """What the end of a connection amounts to."""
+
+    def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
+        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
+        transport: Any = SimpleNamespace(tcp_reason=Failure(ConnectionLost()), showed_certificate=met)
+        protocol.transport = transport
+        protocol.step = step
+        protocol.received = received
+        return (*protocol.ended_by(Failure(problem)), protocol.step)
+
+    def error(self, words: str) -> SSL.Error:
+        return SSL.Error([("SSL routines", "", words)])
+
+    def test_alerts_about_our_certificate(self) -> None:
+        for words in ("tlsv13 alert certificate required", "sslv3 alert bad certificate", "ssl/tls alert unknown ca"):
+            outcome, detail, step = self.ended(self.error(words), Step.ECHO)
+            self.assertEqual((outcome, step), (Outcome.TLS_CLIENT_CERTIFICATE, Step.TLS))
+            self.assertIn(words.partition("alert ")[2], detail)
+
+    def test_the_same_alerts_where_they_cannot_be(self) -> None:
+        problem = self.error("sslv3 alert handshake failure")
+        self.assertEqual(self.ended(problem, Step.TLS, met=False)[0], Outcome.TLS_FAILED)
+        self.assertEqual(self.ended(problem, Step.ECHO, received=9)[0], Outcome.RESET)
+
+    def test_other_errors(self) -> None:
+        outcome, detail, step = self.ended(self.error("tlsv1 alert internal error"), Step.ECHO, received=9)
+        self.assertEqual((outcome, step), (Outcome.RESET, Step.ECHO))
+        self.assertEqual(detail, "broken off after 9 of 250 bytes: tlsv1 alert internal error")
+        self.assertEqual(self.ended(SSL.Error([]), Step.TLS)[1], "[]")
+        self.assertEqual(self.ended(SSL.Error(), Step.TLS)[1], "Error")
+        self.assertEqual(self.ended(ConnectionDone(), Step.TLS)[1], "the connection was reset")
+
+
+class HandshakeTests(SynchronousTestCase):
+    def test_a_chain_refused_before_is_not_forgiven(self) -> None:
+        ended: list[str] = []
+        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
+        transport: Any = SimpleNamespace(getHandle=lambda: None, abortConnection=lambda: ended.append("aborted"))
+        protocol.transport = transport
+        protocol.refuse((Outcome.TLS_EXPIRED, "first"))
+        protocol.refuse((Outcome.TLS_UNTRUSTED, "second"))
+        protocol.handshakeCompleted()
+        self.assertEqual((ended, protocol.sent_at), (["aborted"], None))
+        self.assertEqual(protocol.refusal, (Outcome.TLS_EXPIRED, "first"))
+
+
+class ReportTests(SynchronousTestCase):
+    def test_header(self) -> None:
+        at = HostPort("::1", 7)
+        self.assertEqual(header_line(at, 9, ClientTLS()), "ECHO ::1 port 7 over TLS: 9 bytes a record")
+        unverified = header_line(at, 9, ClientTLS(insecure=True))
+        self.assertEqual(unverified, "ECHO ::1 port 7 over TLS, the server not verified: 9 bytes a record")
+
+    def test_the_step_has_its_word(self) -> None:
+        result = ProbeResult(target=HostPort("::1", 7), outcome=Outcome.TLS_FAILED, step=Step.TLS, size=9, detail="why")
+        self.assertEqual(result_line(1, result), "no echo from ::1 port 7: seq=1 TLS handshake failed: why")
