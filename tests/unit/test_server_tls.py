@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.core.configuration import ServerConfiguration
 from echod.core.errors import ConfigurationError
-from echod.server.pem import TLSFiles
-from echod.server.tls import ServerTLS
+from echod.server.tls import ServerTLS, TLSFiles
 from tests.support.certificates import Authority, Pair
 
 

@@ -1,4 +1,4 @@
-"""Floor 1: the client. One probe (`probe`), and runs of many (`run`).
+"""Floor 2: the client. One probe (`probe`), and runs of many (`run`).
 
 From another Twisted program:
 

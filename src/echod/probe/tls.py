@@ -11,14 +11,12 @@ from zope.interface import implementer
 from echod.core.configuration import ClientTLS
 from echod.core.errors import ConfigurationError
 from echod.probe.handshake import ProbeTLSTransport, TLSProbeProtocol
-from echod.probe.pem import load_certificates, load_key
 from echod.probe.protocol import ProbeFactory, Refusal
 from echod.probe.verification import ServerName, chain_refusal
+from echod.tls.context import new_context, show_certificate
+from echod.tls.pem import load_certificates
 
 __all__ = ["ClientTLSContext"]
-
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2). TLS 1.3 has no others."""
 
 
 class ClientTLSContext:
@@ -68,10 +66,7 @@ class _Creator:
 
 
 def _context(asked: ClientTLS) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    context = new_context(SSL.TLS_CLIENT_METHOD)
     if asked.ca is None:
         context.set_default_verify_paths()
     else:
@@ -81,7 +76,7 @@ def _context(asked: ClientTLS) -> SSL.Context:
     else:
         context.set_verify(SSL.VERIFY_PEER, _verified)
     if asked.certificate is not None:
-        _show(context, asked.certificate, asked.key or asked.certificate)
+        show_certificate(context, asked.certificate, asked.key)
     return context
 
 
@@ -92,24 +87,6 @@ def _trust(context: SSL.Context, path: str) -> None:
         store.add_cert(X509.from_cryptography(each))
     # Who gives an intermediate authority's certificate, or the server's own, trusts that one.
     store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
-
-
-def _show(context: SSL.Context, path: str, key_path: str) -> None:
-    certificate, *chain = load_certificates("tls-certificate", path)
-    key = load_key("tls-key" if key_path != path else "tls-certificate", key_path)
-    try:
-        context.use_certificate(certificate)
-        for each in chain:
-            context.add_extra_chain_cert(each)
-    except SSL.Error as problem:
-        raise ConfigurationError(f"tls-certificate: OpenSSL refuses {path}: {problem.args[0][-1][-1]}") from None
-    try:
-        context.use_privatekey(key)  # type: ignore[arg-type]  # what it does not take, it raises TypeError for
-        context.check_privatekey()
-    except SSL.Error:
-        raise ConfigurationError(f"tls-key: {key_path} is not the certificate's key") from None
-    except TypeError:
-        raise ConfigurationError(f"tls-key: {key_path} is of a kind that TLS has no use for") from None
 
 
 def _verified(connection: SSL.Connection, certificate: X509, number: int, depth: int, ok: int) -> bool:

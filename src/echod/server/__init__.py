@@ -1,4 +1,4 @@
-"""Floor 1: the daemon. Its parts, from the inside out.
+"""Floor 2: the daemon. Its parts, from the inside out.
 
 `protocol` is one connection, `connections` all that are open, `factory` what a
 listener makes them with, `listening` where they come from, `service` the whole

@@ -20,12 +20,11 @@ from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
 from echod.server.listening import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
-from echod.server.pem import TLSFiles
 from echod.server.protocol import EchoProtocol
 from echod.server.proxying import ProxiedFactory
 from echod.server.service import EchoService, Listener
 from echod.server.supervisor import ISupervisor, NoSupervisor
-from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSListenerFactory
+from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
 
 __all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "make_service"]
 

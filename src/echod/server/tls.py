@@ -6,6 +6,7 @@ Measured with keep-alive clients that send and half-close: 10 to 70 % of the rec
 one case, all in the other. The transport here is the plain one, made half-closeable: none lost.
 """
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 from OpenSSL import SSL
@@ -24,14 +25,23 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echod.core.closing import CloseReason, TLSFacts
-from echod.core.errors import ConfigurationError
-from echod.server.pem import TLSFiles, load_certificates, load_key
 from echod.server.protocol import EchoProtocol, State
+from echod.tls.context import new_context, show_certificate
+from echod.tls.pem import load_certificates
 
-__all__ = ["ServerTLS", "TLSEchoProtocol", "TLSListenerFactory"]
+__all__ = ["ServerTLS", "TLSEchoProtocol", "TLSFiles", "TLSListenerFactory"]
 
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2). TLS 1.3 has no others."""
+
+@dataclass(frozen=True, slots=True)
+class TLSFiles:
+    """Where the server's side of TLS is."""
+
+    certificate: str
+    """The server's certificate, its chain after it."""
+    key: str | None
+    """Its key; None: in the certificate's file."""
+    client_ca: str | None
+    """The authorities that sign clients' certificates; None: clients need none."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -56,24 +66,9 @@ class ServerTLS:
 
 
 def _context(files: TLSFiles) -> SSL.Context:
-    certificate, *chain = load_certificates("tls-certificate", files.certificate)
-    key_file = files.key or files.certificate
-    key = load_key("tls-key", key_file)
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_cipher_list(CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.use_certificate(certificate)
-    for each in chain:
-        context.add_extra_chain_cert(each)
-    try:
-        context.use_privatekey(key)  # type: ignore[arg-type]  # what it does not take, it raises TypeError for
-        context.check_privatekey()
-    except SSL.Error:
-        raise ConfigurationError(f"tls-key: {key_file} is not the certificate's key") from None
-    except TypeError:
-        raise ConfigurationError(f"tls-key: {key_file} is of a kind that TLS has no use for") from None
-    if files.client_ca:
+    context = new_context(SSL.TLS_SERVER_METHOD)
+    show_certificate(context, files.certificate, files.key)
+    if files.client_ca is not None:
         load_certificates("tls-client-ca", files.client_ca)  # says what is wrong better than OpenSSL does
         context.load_verify_locations(files.client_ca)
         context.load_client_ca(files.client_ca.encode())
