@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.core.access import AccessList, network
 from echod.core.closing import REFUSALS, CloseReason
-from echod.core.configuration import LINGER, Exchange
+from echod.core.configuration import LINGER, QUIET, Exchange
 from echod.core.kinds import Choice, Network
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, Service
@@ -14,7 +14,7 @@ from echod.server.proxying import HEADER_TIMEOUT, ProxiedFactory
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 
-EXCHANGE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER)
+EXCHANGE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 
 
 class AccessListTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.configuration import LARGEST_RECORD, PingConfiguration, ServerConfiguration
+from echod.core.configuration import LARGEST_RECORD, QUIET, PingConfiguration, ServerConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.kinds import Address, Flag, Integer, Many, Seconds, Text
 from echod.core.options import command_line_layer, configure, file_layer, options_of
@@ -122,6 +122,10 @@ class ServerConfigurationTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError) as refused:
                 from_toml(line)
             self.assertIn("echod.toml: unknown key", str(refused.exception))
+
+    def test_the_wait_for_a_last_record_ends_before_the_drain_does(self) -> None:
+        self.assertEqual(ServerConfiguration().exchange.quiet, QUIET)
+        self.assertEqual(ServerConfiguration(drain_timeout=0.2).exchange.quiet, 0.1)
 
     def test_made_in_python_it_is_checked_too(self) -> None:
         with self.assertRaises(ConfigurationError) as refused:

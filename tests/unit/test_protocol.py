@@ -11,16 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.core.access import AccessList
 from echod.core.addresses import HostPort
 from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER, Exchange
+from echod.core.configuration import LINGER, QUIET, Exchange
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
-from echod.server.protocol import QUIET
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 from tests.unit.test_records import cut
 
-ONE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER)
+ONE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 KEEP_ALIVE = replace(ONE, keep_alive=True)
 
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from echod.core.access import AccessList
 from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER, Exchange, ServerConfiguration
+from echod.core.configuration import LINGER, QUIET, Exchange, ServerConfiguration
 from echod.core.errors import ConfigurationError, ListenError
 from echod.server.assembly import make_service
 from echod.server.connections import Connections
@@ -23,13 +23,12 @@ from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
 from echod.server.listening import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
-from echod.server.protocol import QUIET
 from echod.server.service import EchoService, Listener
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD
 
 DRAIN_TIMEOUT = 5.0
-KEEP_ALIVE = Exchange(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER)
+KEEP_ALIVE = Exchange(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER, quiet=QUIET)
 
 
 @implementer(IListeningPort)

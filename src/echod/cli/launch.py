@@ -75,9 +75,9 @@ def daemon(configuration: ServerConfiguration) -> EchoService:
     )
     reactor.addSystemEventTrigger("after", "shutdown", refusals.close)
     reactor.addSystemEventTrigger("before", "shutdown", on_next_stop_signal, reactor, service.cut)
-    reactor.callWhenRunning(on_signal, reactor, signal.SIGHUP, service.reload)
-    for _, open_again in reopen:
-        reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, open_again)
+    on_signal(reactor, signal.SIGHUP, service.reload)
+    # Without an access log too: what rotates logs may signal whatever runs, and the signal's default is to kill.
+    reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, lambda: service.load(reopen))
     return service
 
 

@@ -1,5 +1,6 @@
 """The access log: one line for each connection that ends."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,12 +49,12 @@ class AccessLog:
         """Open the file again by its name. Raises ConfigurationError, and then the old one stays open."""
         old, self._file = self._file, self._opened()
         if self._path != STANDARD_OUTPUT:
-            old.close()
+            _close(old)
 
     def close(self) -> None:
         """Close the file."""
         if self._path != STANDARD_OUTPUT:
-            self._file.close()
+            _close(self._file)
 
     def _opened(self) -> TextIO:
         if self._path == STANDARD_OUTPUT:
@@ -64,3 +65,9 @@ class AccessLog:
             return Path(self._path).open("a", buffering=1, encoding="utf-8")
         except OSError as problem:
             raise ConfigurationError(f"access-log: cannot open {self._path}: {problem.strerror}") from None
+
+
+def _close(file: TextIO) -> None:
+    # A file that could not be written still holds what it failed to write, and fails again; it was told of.
+    with contextlib.suppress(OSError):
+        file.close()

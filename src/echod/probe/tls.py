@@ -59,6 +59,7 @@ class _Creator:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
+        connection.set_app_data(tlsProtocol)
         indicated = self._name().indicated
         if indicated is not None:
             connection.set_tlsext_host_name(indicated)
@@ -92,7 +93,7 @@ def _trust(context: SSL.Context, path: str) -> None:
 def _verified(connection: SSL.Connection, certificate: X509, number: int, depth: int, ok: int) -> bool:
     """Let a chain that OpenSSL has found a fault with go no further, and tell its own connection why."""
     if not ok:
-        transport: ProbeTLSTransport = connection.get_app_data()  # where Twisted keeps it
+        transport: ProbeTLSTransport = connection.get_app_data()
         protocol = transport.wrappedProtocol
         assert isinstance(protocol, TLSProbeProtocol)
         protocol.refuse(chain_refusal(certificate, number, depth))

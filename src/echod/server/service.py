@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,6 +20,7 @@ from echod.core.addresses import HostPort
 from echod.core.errors import ConfigurationError, ListenError
 from echod.server.connections import Connections
 from echod.server.factory import host_port
+from echod.server.leaving import close_without_loss
 from echod.server.supervisor import ISupervisor
 
 __all__ = ["EchoService", "Listener"]
@@ -119,14 +119,18 @@ class EchoService(Service):
         if not self.running:
             return
         self._supervisor.reloading()
-        for what, load in self._load_again:
+        self.load(self._load_again)
+        self._supervisor.ready(self.status)
+
+    def load(self, files: Sequence[tuple[str, Callable[[], None]]]) -> None:
+        """Load some of what `reload` loads. What is bad keeps the old, and the log says so."""
+        for what, load in files:
             try:
                 load()
             except ConfigurationError as problem:
                 self._log.error("the {what} stays as it was: {problem}", what=what, problem=problem)
             else:
                 self._log.info("loaded the {what} again", what=what)
-        self._supervisor.ready(self.status)
 
     def status(self) -> str:
         """Return how it does, in one line."""
@@ -162,9 +166,8 @@ class EchoService(Service):
 
 async def _stopped(listener: Listener, port: IListeningPort) -> None:
     if not listener.inherited and IReadDescriptor.providedBy(port):
-        # The kernel resets what waits in the queue of a socket that closes: take it in before.
-        waiting: Any = port
-        waiting.doRead()
+        close_without_loss(port)
+        return
     stopping = port.stopListening()
     if stopping is not None:
         await stopping

@@ -1,0 +1,262 @@
+"""Behind a real HAProxy, and behind what only pretends to be one."""
+
+import contextlib
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.load import access_lines, over_tls, plain
+from tests.support.processes import TWISTD, Daemon, abort, daemon, until
+from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
+
+needs_haproxy = pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy (Debian: haproxy)")
+
+VERSIONS = ("send-proxy", "send-proxy-v2")
+HOSTS = ("::1", "127.0.0.1")
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+LINE = b"PROXY TCP4 192.0.2.7 192.0.2.1 40007 3005\r\n"
+
+
+def proxied(port: int, interface: str = "") -> str:
+    return rf"haproxy:tcp6:{port}{interface}"
+
+
+@contextmanager
+def haproxy(directory: Path, server: int, *options: str) -> Iterator[list[int]]:
+    """Run HAProxy in front of the port `server`; give a front port for each of `options`, on both loopbacks."""
+    ports = [free_port() for _ in options]
+    lines = ["global", "maxconn 500", "defaults", "mode tcp", *(f"timeout {t} 30s" for t in ("client", "server"))]
+    lines += ["timeout connect 5s", "timeout check 5s"]
+    for port, option in zip(ports, options, strict=True):
+        lines += [
+            f"listen front-{port}",
+            *(f"bind {host}:{port}" for host in HOSTS),
+            f"server echod ::1:{server} {option}",
+        ]
+    (directory / "haproxy.cfg").write_text("\n".join(lines) + "\n")
+    with daemon("haproxy", "-db", "-f", "haproxy.cfg", cwd=directory, ready="") as balancer:
+        until(lambda: all(map(listens, ports)) or balancer.process.poll() is not None)
+        assert balancer.process.poll() is None, balancer.output
+        yield ports
+
+
+@needs_haproxy
+@pytest.mark.parametrize("interface", ["", r":interface=\:\:1"])
+def test_a_client_is_known_by_its_own_address(tmp_path: Path, interface: str) -> None:
+    port, log = free_port(), tmp_path / "access"
+    listening = daemon(*TWISTD, "--listen", proxied(port, interface), "--access-log", str(log), cwd=tmp_path)
+    with listening as echod, haproxy(tmp_path, port, *VERSIONS) as fronts:
+        for front in fronts:
+            for host, shown in zip(HOSTS, ("[::1]", "127.0.0.1"), strict=True):
+                with connected(front, host) as client:
+                    name = f"{shown}:{client.getsockname()[1]}"
+                    client.sendall(RECORD)
+                    client.shutdown(socket.SHUT_WR)
+                    assert receive_to_end(client) == RECORD
+                wait_for_line(log, name, "echoed")
+        quiet(echod)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", VERSIONS)
+def test_half_close_comes_through(tmp_path: Path, version: str) -> None:
+    port = free_port()
+    listening = daemon(*TWISTD, "--listen", proxied(port), "--keep-alive", cwd=tmp_path)
+    with listening as echod, haproxy(tmp_path, port, version) as (front,):
+        for n in range(50):
+            assert exchange(front, RECORD * 3 + RECORD[:125], HOSTS[n % 2]) == RECORD * 3
+        quiet(echod)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_access_list_sees_the_client(tmp_path: Path, version: str) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--allow", "127.0.0.2/32", "--access-log", str(log))
+    listening = daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path)
+    with listening as echod, haproxy(tmp_path, port, version) as (front,):
+        assert asked(front, "127.0.0.2") == RECORD
+        assert asked(front, "127.0.0.3") == b""
+        until(lambda: of_clients(log) == [("127.0.0.2", "echoed"), ("127.0.0.3", "not-allowed")])
+        quiet(echod)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_limit_per_host_counts_the_client(tmp_path: Path, version: str) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--max-connections-per-host", "2", "--keep-alive", "--access-log", str(log))
+    listening = daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path)
+    with listening as echod, haproxy(tmp_path, port, version) as (front,):
+        one, other = (plain(front, "127.0.0.1", "127.0.0.2")() for _ in range(2))
+        with one, other:
+            for client in (one, other):
+                client.sendall(RECORD)
+                assert client.recv(1)
+            assert asked(front, "127.0.0.2") == b""
+            for _ in range(3):
+                assert asked(front, "127.0.0.3") == RECORD
+            until(lambda: of_clients(log) == [("127.0.0.2", "too-many-from-host"), *[("127.0.0.3", "echoed")] * 3])
+        until(lambda: asked(front, "127.0.0.2") == RECORD)
+        quiet(echod)
+
+
+@needs_haproxy
+def test_tls_behind_it(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    authority = Authority(tmp_path)
+    pair = authority.issue("echo.test")
+    words = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key), "--access-log", str(log))
+    listens_on = ("--listen", f"tcp6:{free_port()}", "--tls-listen", proxied(port))
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    with (
+        daemon(*TWISTD, *listens_on, *words, cwd=tmp_path) as echod,
+        haproxy(tmp_path, port, *VERSIONS) as fronts,
+    ):
+        until(lambda: listens(port))
+        for front in fronts:
+            with over_tls(front, context, "echo.test")() as client:
+                name = f"[::1]:{client.getsockname()[1]}"
+                client.sendall(RECORD)
+                assert receive_to_end(client) == RECORD
+            wait_for_line(log, name, "echoed")
+        quiet(echod)
+
+
+@needs_haproxy
+def test_health_checks_are_nothing_to_speak_of(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    checks = ("check inter 50", "check inter 50 send-proxy", "check inter 50 send-proxy-v2 check-send-proxy")
+    listening = daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path)
+    with listening as echod, haproxy(tmp_path, port, *checks) as (_, front, _):
+        until(lambda: len(access_lines(log)) > 30)
+        assert exchange(front, RECORD) == RECORD
+        quiet(echod)
+    assert {reason for _, reason in access_lines(log)} <= {"no-data", "echoed", "reset"}
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "bad-proxy-header"),
+        (b"\0" * 300, "bad-proxy-header"),
+        (b"PROXY TCP4 " + b"1" * 200, "bad-proxy-header"),
+        (b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 70000 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP4 2001:db8::7 192.0.2.1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (SIGNATURE + b"\x11\x11\x00\x0c" + bytes(12) + RECORD, "bad-proxy-header"),
+        (SIGNATURE + b"\x2f\x11\x00\x0c" + bytes(12) + RECORD, "bad-proxy-header"),
+        (SIGNATURE + b"\x21\x11\x00\x04" + bytes(4) + RECORD, "bad-proxy-header"),
+        (SIGNATURE + b"\x21\x11\xff\xff" + RECORD, "bad-proxy-header"),
+        (RECORD, "bad-proxy-header"),
+        (b"", "no-data"),
+    ],
+)
+def test_what_is_no_header_is_not_served(tmp_path: Path, header: bytes, told: str) -> None:
+    port, log = free_port(), tmp_path / "access"
+    with daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path) as echod:
+        with connected(port) as client:
+            name = f"[::1]:{client.getsockname()[1]}"
+            with contextlib.suppress(ConnectionError):
+                client.sendall(header)
+                if not header:
+                    client.shutdown(socket.SHUT_WR)
+                assert receive_to_end(client) == b""
+        until(lambda: access_lines(log) == [(name, told)])
+        assert asked_with_header(port) == RECORD
+        quiet(echod)
+
+
+def test_headers_in_single_bytes(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    second = SIGNATURE + b"\x21\x11\x00\x0c" + bytes((192, 0, 2, 7, 192, 0, 2, 1)) + b"\x9c\x47\x0b\xbd"
+    with daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path) as echod:
+        for header in (LINE, second):
+            with connected(port) as client:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for byte in header + RECORD[:10]:
+                    client.sendall(bytes((byte,)))
+                    time.sleep(0.001)
+                client.sendall(RECORD[10:])
+                assert receive_to_end(client) == RECORD
+        until(lambda: access_lines(log) == [("192.0.2.7:40007", "echoed")] * 2)
+        quiet(echod)
+
+
+def test_silence_instead_of_a_header_and_after_it(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--timeout", "1", "--access-log", str(log))
+    with daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path) as echod:
+        started = time.monotonic()
+        with connected(port) as before, connected(port) as within, connected(port) as after:
+            within.sendall(LINE[:20])
+            after.sendall(LINE)
+            names = [f"[::1]:{client.getsockname()[1]}" for client in (before, within)]
+            for client in (before, within, after):
+                with contextlib.suppress(ConnectionResetError):
+                    assert client.recv(1) == b""
+        assert 0.9 < time.monotonic() - started < 3
+        expected = {*((name, "bad-proxy-header") for name in names), ("192.0.2.7:40007", "timeout")}
+        until(lambda: set(access_lines(log)) == expected)
+        quiet(echod)
+
+
+def test_a_storm_of_resets_around_the_header(tmp_path: Path) -> None:
+    port = free_port()
+    stages = (b"", LINE[:1], LINE[:-1], LINE, LINE + RECORD[:100], LINE + RECORD, LINE + RECORD * 3, b"GET /")
+    with daemon(*TWISTD, "--listen", proxied(port, ":backlog=511"), "--keep-alive", cwd=tmp_path) as echod:
+        assert asked_with_header(port) == RECORD
+        before = echod.open_descriptors()
+        for n in range(400):
+            client = plain(port)()
+            with contextlib.suppress(ConnectionError):
+                client.sendall(stages[n % len(stages)])
+            abort(client)
+        until(lambda: echod.open_descriptors() == before)
+        assert asked_with_header(port) == RECORD
+        quiet(echod)
+
+
+def of_clients(log: Path) -> list[tuple[str, str]]:
+    """Return host and close reason of those that came over IPv4; ::1 is the balancer, and whoever waited for it."""
+    return [(peer.partition(":")[0], reason) for peer, reason in access_lines(log) if peer.startswith("127.")]
+
+
+def asked(port: int, source: str) -> bytes:
+    """Return what a record from `source` brings back: nothing where it is refused."""
+    with plain(port, "127.0.0.1", source)() as client, contextlib.suppress(ConnectionError):
+        client.sendall(RECORD)
+        with contextlib.suppress(OSError):  # not connected any more
+            client.shutdown(socket.SHUT_WR)
+        return receive_to_end(client)
+    return b""
+
+
+def asked_with_header(port: int) -> bytes:
+    return exchange(port, LINE + RECORD)
+
+
+def wait_for_line(log: Path, peer: str, reason: str) -> None:
+    until(lambda: (peer, reason) in access_lines(log))
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("::1", port), timeout=PATIENCE):
+        return True
+    return False
+
+
+def quiet(echod: Daemon) -> None:
+    """Stop it, and see that it said nothing but what it does."""
+    echod.stop()
+    assert "Traceback" not in echod.output, echod.output
+    assert "Unhandled" not in echod.output, echod.output
+    assert len(echod.output) < 4000, echod.output

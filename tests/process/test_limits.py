@@ -1,0 +1,192 @@
+"""More clients than there is room for: the others do not notice, and nothing is left behind."""
+
+import contextlib
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import access_lines, plain, receive_to_end
+from tests.support.processes import TWISTD, Daemon, daemon, until
+from tests.support.sockets import RECORD, connected, exchange, free_port
+
+CROWD = 10_000
+HELD = 100
+
+IDLERS = """
+import resource, select, socket, sys
+port, wanted = int(sys.argv[1]), int(sys.argv[2])
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, wanted + 100), hard))
+clients = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(wanted)]
+poll = select.poll()
+for client in clients:
+    poll.register(client, select.POLLIN)
+closed = 0
+def settle(milliseconds):
+    global closed
+    while ready := poll.poll(milliseconds):
+        closed += len(ready)
+        for descriptor, _ in ready:
+            poll.unregister(descriptor)
+settle(1000)
+print(len(clients) - closed, flush=True)
+sys.stdin.read()
+"""
+"""Connects so many times from one address, says how many of them stay open, and keeps them until its input ends."""
+
+needs_descriptors = pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[1] < CROWD + 1000, reason="needs a higher hard limit of open files"
+)
+
+
+@contextmanager
+def idlers(port: int, number: int) -> Iterator[int]:
+    """Keep so many connections idle, or as many of them as the server lets stay; give how many those are."""
+    command = (sys.executable, "-c", IDLERS, str(port), str(number))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@needs_descriptors
+def test_ten_thousand_from_one_host(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    limits = ("--max-connections-per-host", str(HELD), "--backlog", "511")
+    with daemon(*TWISTD, "--port", str(port), *limits, "--access-log", str(log), cwd=tmp_path) as echod:
+        alone = median_time(port, "127.0.0.2")
+        before = echod.open_descriptors()
+        with idlers(port, CROWD) as held:
+            assert held == HELD
+            assert echod.open_descriptors() == before + HELD
+            beside = median_time(port, "127.0.0.2")
+            assert asked(port, "127.0.0.1") == b""
+        until(lambda: echod.open_descriptors() == before)
+        assert asked(port, "127.0.0.1") == RECORD
+        echod.stop()
+    assert beside < 10 * alone + 0.01
+    assert quiet(echod).count("refused") <= 3
+    reasons = [reason for peer, reason in access_lines(log) if peer.startswith("127.0.0.1:")]
+    assert reasons.count("too-many-from-host") == CROWD - HELD + 1
+    assert len(reasons) == CROWD + 2
+
+
+def test_out_of_descriptors(tmp_path: Path) -> None:
+    port = free_port()
+    command = (*TWISTD, "--port", str(port), "--max-connections", "100000", "--backlog", "511")
+    with daemon("sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *command, cwd=tmp_path) as echod:
+        echod.wait_for("max-connections is 100000, but the process may open 128 files: 64 it is")
+        assert exchange(port, RECORD) == RECORD
+        before = echod.open_descriptors()
+        for _ in range(2):
+            with idlers(port, 300) as held:
+                assert held == 64
+                assert echod.open_descriptors() == before + 64
+                used = processor_seconds(echod)
+                time.sleep(1)
+                assert processor_seconds(echod) - used < 0.1
+                assert asked(port, "127.0.0.2") == b""
+            until(lambda: echod.open_descriptors() == before)
+            assert exchange(port, RECORD) == RECORD
+        echod.stop()
+    assert 1 < quiet(echod).count("refused") <= 4
+
+
+def test_hardly_any_descriptors(tmp_path: Path) -> None:
+    port = free_port()
+    command = (*TWISTD, "--port", str(port))
+    with daemon("sh", "-c", 'ulimit -n 32; exec "$@"', "sh", *command, cwd=tmp_path) as echod:
+        for _ in range(3):
+            with connected(port) as one:
+                assert asked(port, "127.0.0.2") == b""
+                one.sendall(RECORD)
+                assert receive_to_end(one) == RECORD
+            until(lambda: asked(port, "127.0.0.2") == RECORD)
+        echod.stop()
+    quiet(echod)
+
+
+def test_only_who_is_allowed(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--allow", "127.0.0.2/32", "--access-log", str(log))
+    with daemon(*TWISTD, "--port", str(port), *words, cwd=tmp_path) as echod:
+        for _ in range(3):
+            assert asked(port, "127.0.0.1") == b""
+            assert asked(port, "::1") == b""
+            assert asked(port, "127.0.0.2") == RECORD
+        echod.stop()
+    expected = [("127.0.0.1", "not-allowed"), ("[::1]", "not-allowed"), ("127.0.0.2", "echoed")] * 3
+    assert [(peer.rpartition(":")[0], reason) for peer, reason in access_lines(log)] == expected
+    quiet(echod)
+
+
+def test_each_limit_has_its_reason(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--max-connections", "3", "--max-connections-per-host", "2", "--allow", "127.0.0.0/29")
+    with daemon(*TWISTD, "--port", str(port), *words, "--access-log", str(log), cwd=tmp_path) as echod:
+        with contextlib.ExitStack() as held:
+            for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
+                held.enter_context(plain(port, "127.0.0.1", host)())
+            for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"):
+                assert asked(port, host) == b""
+        wait_for_lines(log, 7)
+        for number, host in enumerate(("127.0.0.2", "127.0.0.3", "127.0.0.4"), 8):
+            assert asked(port, host) == RECORD
+            wait_for_lines(log, number)
+        echod.stop()
+    ended = [(peer.partition(":")[0], reason) for peer, reason in access_lines(log)]
+    assert ended[:4] + sorted(ended[4:7]) + ended[7:] == [
+        ("127.0.0.2", "too-many-from-host"),
+        ("127.0.0.3", "too-many"),
+        ("127.0.0.4", "too-many"),
+        ("127.0.0.9", "not-allowed"),
+        *((host, "no-data") for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3")),
+        *((host, "echoed") for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4")),
+    ]
+    quiet(echod)
+
+
+def asked(port: int, source: str) -> bytes:
+    """Return what a record from `source` brings back: nothing where it is refused."""
+    host = "::1" if ":" in source else "127.0.0.1"
+    with plain(port, host, source)() as client, contextlib.suppress(ConnectionError):
+        client.sendall(RECORD)
+        return receive_to_end(client)
+    return b""
+
+
+def wait_for_lines(log: Path, number: int) -> None:
+    until(lambda: len(access_lines(log)) == number)
+
+
+def median_time(port: int, source: str) -> float:
+    """Return the seconds that an exchange takes."""
+    times = []
+    for _ in range(50):
+        started = time.monotonic()
+        assert asked(port, source) == RECORD
+        times.append(time.monotonic() - started)
+    return statistics.median(times)
+
+
+def processor_seconds(echod: Daemon) -> float:
+    words = Path(f"/proc/{echod.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def quiet(echod: Daemon) -> str:
+    """Return what a daemon has said, which is little, and no traceback."""
+    assert "Traceback" not in echod.output, echod.output
+    assert "Unhandled" not in echod.output, echod.output
+    assert len(echod.output) < 4000, echod.output
+    return echod.output
