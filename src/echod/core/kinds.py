@@ -6,6 +6,7 @@ that begins with the option's name: "must be a whole number from 1 to 65535, not
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,16 +112,28 @@ class Flag:
         return value
 
 
+class _Written(ABC):
+    """A kind whose value is what was written, in its checked form."""
+
+    @property
+    def repeatable(self) -> bool:
+        """False."""
+        return False
+
+    def from_text(self, text: str) -> str:
+        """Return the value that a command line's `text` means."""
+        return self.check(text)
+
+    @abstractmethod
+    def check(self, value: object) -> str:
+        """Return `value` where it is one of this kind."""
+
+
 @dataclass(frozen=True)
-class Text:
+class Text(_Written):
     """Any text that is not empty."""
 
     metavar: str = "TEXT"
-    repeatable: bool = False
-
-    def from_text(self, text: str) -> str:
-        """Return `text`."""
-        return self.check(text)
 
     def check(self, value: object) -> str:
         """Return `value` where it is text."""
@@ -130,15 +143,10 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Address:
+class Address(_Written):
     """An IPv4 or IPv6 address to listen on, a scope id allowed; brackets are taken off."""
 
     metavar: str = "ADDR"
-    repeatable: bool = False
-
-    def from_text(self, text: str) -> str:
-        """Return the address in `text`."""
-        return self.check(text)
 
     def check(self, value: object) -> str:
         """Return `value` where it is an address."""
@@ -150,15 +158,10 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(_Written):
     """A host name or an IP address, a scope id allowed; brackets are taken off."""
 
     metavar: str = "NAME"
-    repeatable: bool = False
-
-    def from_text(self, text: str) -> str:
-        """Return the host in `text`."""
-        return self.check(text)
 
     def check(self, value: object) -> str:
         """Return `value` where it is a host."""
@@ -171,15 +174,10 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(_Written):
     """An IPv4 or IPv6 network in CIDR notation, or one address."""
 
     metavar: str = "CIDR"
-    repeatable: bool = False
-
-    def from_text(self, text: str) -> str:
-        """Return the network in `text`."""
-        return self.check(text)
 
     def check(self, value: object) -> str:
         """Return `value` where it is a network."""
@@ -193,20 +191,15 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Written):
     """One of a few words."""
 
     words: tuple[str, ...]
-    repeatable: bool = False
 
     @property
     def metavar(self) -> str:
         """The words, as a usage line shows a choice."""
         return "|".join(self.words)
-
-    def from_text(self, text: str) -> str:
-        """Return `text`."""
-        return self.check(text)
 
     def check(self, value: object) -> str:
         """Return `value` where it is one of the words."""
