@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from echod.core.addresses import HostPort
 from echod.core.errors import ConfigurationError, ListenError
+from echod.server.accepting import AcceptRest
 from echod.server.connections import Connections
 from echod.server.factory import host_port
 from echod.server.leaving import close_without_loss
@@ -35,6 +36,15 @@ class Listener:
     factory: IProtocolFactory
     inherited: bool = False
     """Whether the socket is another process's, which keeps it: what waits in its queue is not lost when we close."""
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A listener that listens."""
+
+    listener: Listener
+    port: IListeningPort
+    rest: AcceptRest
 
 
 class EchoService(Service):
@@ -61,7 +71,7 @@ class EchoService(Service):
         self._drain_timeout = drain_timeout
         self._load_again = load_again
         self._give_up = give_up
-        self._ports: list[tuple[Listener, IListeningPort]] = []
+        self._ports: list[_Open] = []
 
     def privilegedStartService(self) -> None:
         """Listen, while the process may still bind low ports.
@@ -134,7 +144,7 @@ class EchoService(Service):
 
     def status(self) -> str:
         """Return how it does, in one line."""
-        places = ", ".join(_shown(port, listener.name) for listener, port in self._ports)
+        places = ", ".join(_shown(each.port, each.listener.name) for each in self._ports)
         return f"listening on {places}; {len(self._connections)} connection(s) open"
 
     def _listen(self, listener: Listener) -> None:
@@ -155,20 +165,22 @@ class EchoService(Service):
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append((listener, port))
+        self._ports.append(_Open(listener, port, AcceptRest(port, self._clock)))
         self._log.info("listening on {address}", address=_shown(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
-        stopping = [Deferred.fromCoroutine(_stopped(listener, port)) for listener, port in ports]
+        stopping = [Deferred.fromCoroutine(_stopped(each)) for each in ports]
         return DeferredList(stopping).addCallback(lambda _: None)
 
 
-async def _stopped(listener: Listener, port: IListeningPort) -> None:
-    if not listener.inherited and IReadDescriptor.providedBy(port):
-        close_without_loss(port)
+async def _stopped(leaving: _Open) -> None:
+    if not leaving.listener.inherited and IReadDescriptor.providedBy(leaving.port):
+        close_without_loss(leaving.port)
+        leaving.rest.stop()
         return
-    stopping = port.stopListening()
+    leaving.rest.stop()
+    stopping = leaving.port.stopListening()
     if stopping is not None:
         await stopping
 

@@ -1,0 +1,108 @@
+import errno
+import socket
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Port
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.server.accepting import INTERVAL, REST, AcceptRest
+from echod.server.leaving import close_without_loss
+from tests.unit.test_limits import LimitsTestCase
+
+
+class Reading(Clock):
+    """A clock that also notes who reads, in place of a reactor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[object] = set()
+
+    def addReader(self, reader: object) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: object) -> None:
+        self.readers.discard(reader)
+
+    def removeWriter(self, writer: object) -> None:
+        """Nothing writes."""
+
+
+class Poor:
+    """A listening socket of a host that is out of something."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.lacks: int | None = None
+        self.accepts = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.accepts += 1
+        if self.lacks is not None:
+            raise OSError(self.lacks, "")
+        return self._real.accept()
+
+
+class AcceptRestTests(LimitsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor: Any = Reading()
+        self.port: Any = Port(0, self.factory(), interface="127.0.0.1", reactor=self.reactor)
+        self.port.startListening()
+        self.addCleanup(self.close)
+        self.poor = self.port.socket = Poor(self.port.socket)
+        self.rest = AcceptRest(self.port, self.reactor)
+        self.log = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.log)
+        self.addCleanup(globalLogPublisher.removeObserver, self.log)
+
+    def close(self) -> None:
+        if self.port.connected:
+            close_without_loss(self.port)
+        self.rest.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def turn(self) -> None:
+        """A turn of the reactor, with someone in the queue."""
+        if self.port in self.reactor.readers:
+            self.port.doRead()
+
+    def told(self) -> list[str]:
+        return [f"{e['failures']}: {e['problem']}" for e in self.log if "failures" in e]
+
+    def test_it_rests_and_goes_on(self) -> None:
+        self.poor.lacks = errno.ENFILE
+        for _ in range(100):
+            self.turn()
+        self.assertEqual(self.poor.accepts, 1)
+        self.assertEqual(self.told(), ["1: Could not accept new connection (ENFILE)"])
+        self.reactor.advance(REST)
+        self.poor.lacks = None
+        with socket.create_connection(self.port.socket.getsockname(), timeout=5):
+            self.turn()
+        self.assertEqual(len(self.connections), 1)
+        self.connections.cut()
+        self.reactor.advance(0)
+
+    def test_failures_are_summed(self) -> None:
+        self.poor.lacks = errno.ENOMEM
+        for _ in range(int(INTERVAL / REST) + 1):
+            self.turn()
+            self.reactor.advance(REST)
+        self.assertEqual([line.split(":")[0] for line in self.told()], ["1", str(int(INTERVAL / REST))])
+        self.assertEqual(len(self.log), 2)
+
+    def test_a_port_that_closes_while_it_rests(self) -> None:
+        self.poor.lacks = errno.ENOBUFS
+        self.turn()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+
+
+class OtherPortTests(SynchronousTestCase):
+    def test_a_port_that_is_not_twisteds(self) -> None:
+        AcceptRest(object(), Clock()).stop()  # type: ignore[arg-type]  # any object
