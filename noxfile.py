@@ -1,5 +1,6 @@
 """Every check of echod, each in an environment of its own: `nox` runs all, `nox -s NAME` one."""
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -27,9 +28,9 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests over the built wheel, under trial and under pytest, with branch coverage. Arguments go to pytest."""
-    wheels = Path(session.create_tmp()).resolve()
-    for old in wheels.glob("*.whl"):
-        old.unlink()
+    # Not create_tmp: it would become the tests' TMPDIR, inside the environment that some of them show elsewhere.
+    wheels = Path(session.cache_dir, "wheel").resolve()
+    shutil.rmtree(wheels, ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".")
     (wheel,) = wheels.glob("*.whl")
     session.install("--quiet", "--force-reinstall", f"{wheel}[test]")

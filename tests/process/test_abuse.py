@@ -171,6 +171,17 @@ def abuse(connects: list[Connect]) -> Iterator[None]:
     assert not any(thread.is_alive() for thread in threads)
 
 
+GROWTH = 16384
+"""Kilobytes by which a daemon may be larger afterwards.
+
+Measured over nine rounds of 15 s, 29,000 connections each: most rounds add nothing, some a step of up to 4 MB, as the
+most that ever happened at once grows. A minute is about 115,000 connections: 150 bytes lost with each would be more.
+"""
+
+UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
+"""In the environment: what a coverage tracer gathers is no growth of the daemon's."""
+
+
 def test_a_minute_of_abuse(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("echo.test")
@@ -184,7 +195,9 @@ def test_a_minute_of_abuse(tmp_path: Path) -> None:
             port, tls_port = free_port(), free_port()
             places = ("--port", str(port), "--tls-port", str(tls_port), *files, "--backlog", "511")
             words = (*places, "--timeout", f"{TIMEOUT:g}", *(["--keep-alive"] if keep_alive else []))
-            daemons.append(stack.enter_context(daemon(*TWISTD, *words, cwd=tmp_path, ready=f"]:{tls_port}")))
+            daemons.append(
+                stack.enter_context(daemon(*TWISTD, *words, cwd=tmp_path, ready=f"]:{tls_port}", **UNTRACED))
+            )
             over = over_tls(tls_port, context, "echo.test")
             well_behaved += [(plain(port), keep_alive), (over, keep_alive)]
             badly_behaved += [plain(port), over, plain(tls_port)]  # the last: not TLS, where TLS is due
@@ -208,7 +221,7 @@ def test_a_minute_of_abuse(tmp_path: Path) -> None:
 
         until(lambda: [each.open_descriptors() for each in daemons] == descriptors)
         after = [each.resident_kilobytes() for each in daemons]
-        assert all(now - then < 4096 for now, then in zip(after, memory, strict=True)), (memory, after)
+        assert all(now - then < GROWTH for now, then in zip(after, memory, strict=True)), (memory, after)
         for each in daemons:
             each.stop()
             assert "Traceback" not in each.output, each.output
