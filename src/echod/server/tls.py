@@ -67,6 +67,8 @@ class ServerTLS:
 
 def _context(files: TLSFiles) -> SSL.Context:
     context = new_context(SSL.TLS_SERVER_METHOD)
+    # A cache of 20,480 sessions is memory that clients could fill. Tickets resume sessions without one.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     show_certificate(context, files.certificate, files.key)
     if files.client_ca is not None:
         load_certificates("tls-client-ca", files.client_ca)  # says what is wrong better than OpenSSL does
