@@ -98,14 +98,11 @@ class EchoProtocol(Protocol):
         self._paused = False
         self._last_record = not exchange.keep_alive
 
-    @property
-    def _tcp(self) -> IEchoTransport:
-        return cast("IEchoTransport", self.transport)
-
     # IProtocol
 
     def connectionMade(self) -> None:
         """Start the record's deadline."""
+        self._tcp = cast("IEchoTransport", self.transport)
         self.started = self._clock.seconds()
         self._timer: IDelayedCall = self._clock.callLater(self._exchange.timeout, self._deadline_passed)
         if self._exchange.keep_alive:
