@@ -206,7 +206,7 @@ def test_a_minute_of_abuse(tmp_path: Path) -> None:
         for connect, keep_alive in well_behaved:
             with Load(connect, clients=1, keep_alive=keep_alive) as load:
                 load.wait_for_more(20)
-        descriptors = [settled(each) for each in daemons]
+        descriptors = [each.settled_descriptors() for each in daemons]
         with abuse(badly_behaved):
             time.sleep(WARMING)
         until(lambda: [each.open_descriptors() for each in daemons] == descriptors)
@@ -229,12 +229,3 @@ def test_a_minute_of_abuse(tmp_path: Path) -> None:
             assert "Traceback" not in each.output, each.output
             assert "Unhandled" not in each.output, each.output
             assert len(each.output) < 4000, each.output
-
-
-def settled(echod: Daemon) -> int:
-    """Return the number of a daemon's open descriptors, once it keeps no connection any more."""
-    found = [-1]
-    while len(found) < 10 or len(set(found[-10:])) > 1:
-        found.append(echod.open_descriptors())
-        time.sleep(0.02)
-    return found[-1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import TWISTD, daemon
+from tests.support.processes import TWISTD, daemon, until
 from tests.support.sockets import RECORD, connected, exchange, free_port, receive_to_end
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
@@ -35,6 +35,7 @@ def test_the_deadline_holds_through_a_step(tmp_path: Path, step: str) -> None:
         assert exchange(port, RECORD) == RECORD
         assert receive_to_end(client) == b""
         assert 1.9 < time.monotonic() - started < 3
+        until(lambda: log.read_text().count("\n") == 2)  # written when all is over, which the client sees before
     served, silent = log.read_text().splitlines()
     assert " echoed " in served
     assert " timeout " in silent

@@ -264,7 +264,7 @@ def test_a_storm_of_resets(tmp_path: Path) -> None:
     # A backlog of 10 overflows under a storm, and each overflow costs its client a second.
     with daemon(*TWISTD, "--port", str(port), "--keep-alive", "--backlog", "511", cwd=tmp_path) as echod:
         exchange(port, RECORD)
-        before = echod.open_descriptors()
+        before = echod.settled_descriptors()
         for n in range(1000):
             client = socket.create_connection(("::1", port), timeout=PATIENCE)
             data = stages[n % len(stages)]

@@ -214,7 +214,7 @@ def test_a_storm_of_resets_around_the_header(tmp_path: Path) -> None:
     stages = (b"", LINE[:1], LINE[:-1], LINE, LINE + RECORD[:100], LINE + RECORD, LINE + RECORD * 3, b"GET /")
     with daemon(*TWISTD, "--listen", proxied(port, ":backlog=511"), "--keep-alive", cwd=tmp_path) as echod:
         assert asked_with_header(port) == RECORD
-        before = echod.open_descriptors()
+        before = echod.settled_descriptors()
         for n in range(400):
             client = plain(port)()
             with contextlib.suppress(ConnectionError):

@@ -79,6 +79,14 @@ class Daemon:
     def open_descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def settled_descriptors(self) -> int:
+        """Return how many descriptors are open once that no longer changes: a client sees the end before it is over."""
+        found = [-1]
+        while len(found) < 20 or len(set(found[-20:])) > 1:
+            found.append(self.open_descriptors())
+            time.sleep(0.01)
+        return found[-1]
+
     def resident_kilobytes(self) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
