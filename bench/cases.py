@@ -1,0 +1,139 @@
+"""What is measured."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import HERE, Contender, Mode
+from bench.measure import Figures, Processors, Running, free_port, load, running
+
+__all__ = ["CASES", "Bench", "Case", "Sample"]
+
+SLACK = 40
+"""Seconds beyond its windows that a load may take: it gives up by itself after 30."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement needs."""
+
+    directory: Path
+    """For logs and programs; temporary."""
+    load: Path
+    processors: Processors
+    warm_up: float
+    seconds: float
+    idle: int
+    """How many idle connections."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement: the case's figure, and what it was made of."""
+
+    value: float
+    details: Figures
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of measurement."""
+
+    name: str
+    unit: str
+    about: str
+    mode: Mode
+    measure: Callable[[Bench, Contender, Running], Sample]
+    compared: bool = True
+    """Whether ratios between servers say anything: not where the figure is a ratio already."""
+
+    def sample(self, bench: Bench, contender: Contender) -> Sample:
+        """Measure one server, freshly started, once."""
+        port = free_port()
+        with running(
+            contender.name,
+            contender.command(port, self.mode),
+            port,
+            contender.environment,
+            bench.processors,
+            bench.directory / "server.log",
+            tls=self.mode is Mode.TLS,
+        ) as server:
+            return self.measure(bench, contender, server)
+
+
+def _load(bench: Bench, contender: Contender, server: Running, *options: str, seconds: float | None = None) -> Figures:
+    window = bench.seconds if seconds is None else seconds
+    command = (str(bench.load), "-p", str(server.port), "-P", str(server.pid), "-w", str(bench.warm_up))
+    return load(contender.name, (*command, "-s", str(window), *options), bench.warm_up + window + SLACK)
+
+
+def _cpu(figures: Figures) -> Sample:
+    return Sample(figures["server_cpu_ns"] / max(1, figures["echoes"]) / 1e3, figures)
+
+
+def _echoes(*options: str) -> Callable[[Bench, Contender, Running], Sample]:
+    return lambda bench, contender, server: _cpu(_load(bench, contender, server, *options))
+
+
+def _tls(bench: Bench, contender: Contender, server: Running) -> Sample:
+    script = str(HERE / "tls_load.py")
+    words = (server.port, server.pid, 64, bench.warm_up, bench.seconds)
+    patience = bench.warm_up + bench.seconds + SLACK
+    return _cpu(load(contender.name, (sys.executable, script, *map(str, words)), patience))
+
+
+def _memory(bench: Bench, contender: Contender, server: Running) -> Sample:
+    figures = _load(bench, contender, server, "-i", str(bench.idle), "-c", "0", seconds=0)
+    return Sample((figures["rss_after"] - figures["rss_before"]) / bench.idle, figures)
+
+
+def _among_idle(bench: Bench, contender: Contender, server: Running) -> Sample:
+    window = bench.seconds / 2
+    without = _load(bench, contender, server, "-c", "1", seconds=window)
+    beside = _load(bench, contender, server, "-c", "1", "-i", str(bench.idle), seconds=window)
+    details = {
+        "p50_us_alone": without["p50_us"],
+        "p99_us_alone": without["p99_us"],
+        "p50_us_among_idle": beside["p50_us"],
+        "p99_us_among_idle": beside["p99_us"],
+    }
+    return Sample(beside["p99_us"] / without["p99_us"], details)
+
+
+def _ready(_bench: Bench, _contender: Contender, server: Running) -> Sample:
+    return Sample(server.ready, {})
+
+
+CASES: Sequence[Case] = (
+    Case("keepalive-1", "µs", "server CPU for an echo, 1 keep-alive connection", Mode.KEEP_ALIVE, _echoes("-c", "1")),
+    Case(
+        "keepalive-64", "µs", "server CPU for an echo, 64 keep-alive connections", Mode.KEEP_ALIVE, _echoes("-c", "64")
+    ),
+    Case(
+        "keepalive-1000",
+        "µs",
+        "server CPU for an echo, 1,000 keep-alive connections",
+        Mode.KEEP_ALIVE,
+        _echoes("-c", "1000"),
+    ),
+    Case(
+        "one-record-8",
+        "µs",
+        "server CPU for a connection with one record, 8 clients",
+        Mode.ONE_RECORD,
+        _echoes("-c", "8", "-1"),
+    ),
+    Case("tls-64", "µs", "server CPU for an echo, 64 keep-alive TLS 1.3 connections", Mode.TLS, _tls),
+    Case("idle-memory", "bytes", "resident memory for an idle keep-alive connection", Mode.KEEP_ALIVE, _memory),
+    Case(
+        "p99-among-idle",
+        "times",
+        "p99 of one active connection among idle ones, over that without them",
+        Mode.KEEP_ALIVE,
+        _among_idle,
+        compared=False,
+    ),
+    Case("ready", "s", "from exec to the first echo", Mode.KEEP_ALIVE, _ready),
+)

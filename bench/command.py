@@ -1,0 +1,182 @@
+"""The command line, and the order of the measurements."""
+
+# ruff: noqa: T201
+# What it prints is its output.
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cases import CASES, Bench, Case, Sample
+from bench.certificate import Pair, make_certificate
+from bench.contenders import HERE, NAMES, Contender, Mode, Skipped, build_c, contenders
+from bench.measure import BenchError, OtherWork, Processors, raise_descriptor_limit
+from bench.picture import picture
+from bench.report import CaseReport, Report, as_json, machine, table
+
+__all__ = ["main"]
+
+IDLE = 9000
+RESERVE = 500
+"""Descriptors that are not for idle connections."""
+GRACE = 10.0
+"""Seconds of the limit kept for what a measurement takes longer than it did before."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    runs: int
+    warm_up: float
+    seconds: float
+    limit: float
+
+
+FULL = Scale(runs=5, warm_up=0.3, seconds=2.0, limit=590)
+QUICK = Scale(runs=1, warm_up=0.2, seconds=1.0, limit=85)
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers end with us
+    try:
+        return _run(options)
+    except BenchError as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(prog="bench/run.py", description="Compare echod with other echo servers.")
+    parser.add_argument("--quick", action="store_true", help="one run of short windows: below 90 s, not for figures")
+    parser.add_argument("--runs", type=_positive, metavar="N", help=f"runs of each case ({FULL.runs}; quick: 1)")
+    parser.add_argument("--only", type=_among(NAMES), default=NAMES, metavar="NAMES", help=f"of {','.join(NAMES)}")
+    parser.add_argument("--cases", type=_among(names), default=names, metavar="NAMES", help=f"of {','.join(names)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("a whole number above 0")
+    return int(text)
+
+
+def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _run(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    scale = QUICK if options.quick else FULL
+    runs = options.runs or scale.runs
+    for file in (options.json, options.svg):
+        if file is not None and not file.resolve().parent.is_dir():
+            raise BenchError(f"{file}: no such directory")
+    processors = Processors.choose()
+    others = OtherWork(processors)
+    idle = min(IDLE, raise_descriptor_limit() - RESERVE)
+    if idle <= 0:
+        raise BenchError("the limit of open files is too low (ulimit -n)")
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        pair, skipped = _certificate(directory)
+        servers, missing = contenders(options.only, directory, pair)
+        skipped = [*skipped, *missing]
+        bench = Bench(directory, build_c(HERE / "load.c", directory), processors, scale.warm_up, scale.seconds, idle)
+        print(f"{processors}; {idle:,} idle connections", file=sys.stderr)
+        for each in skipped:
+            print(f"without {each.name}: {each.reason}", file=sys.stderr)
+        if not servers:
+            raise BenchError("no server to measure")
+        cases = [case for case in CASES if case.name in options.cases]
+        measured, late, failed = _measure(bench, cases, servers, runs, began + scale.limit)
+    report = Report(
+        machine={**machine(), "processors": str(processors)},
+        settings={
+            "quick": options.quick,
+            "runs": runs,
+            "warm_up_seconds": scale.warm_up,
+            "window_seconds": scale.seconds,
+            "idle_connections": idle,
+        },
+        cases=measured,
+        skipped=[*skipped, *late, *failed],
+        seconds=time.monotonic() - began,
+        other_work=others.share(),
+    )
+    print(table(report))
+    _write(options.json, as_json(report))
+    _write(options.svg, picture(report))
+    return 1 if failed else 0
+
+
+def _certificate(directory: Path) -> tuple[Pair | None, Sequence[Skipped]]:
+    try:
+        return make_certificate(directory), ()
+    except BenchError as problem:
+        return None, [Skipped("tls-64", str(problem))]
+
+
+def _measure(
+    bench: Bench, cases: Sequence[Case], servers: Sequence[Contender], runs: int, end: float
+) -> tuple[Sequence[CaseReport], Sequence[Skipped], Sequence[Skipped]]:
+    """Measure in rounds: in each of them every case, in each case one server after the other.
+
+    So a machine that is slower for a while is so for all servers alike. What there is no time for is left
+    out by whole cases of a round; it is returned beside the measurements, and after it those that failed.
+    """
+    samples: dict[str, dict[str, list[Sample]]] = {case.name: {} for case in cases}
+    longest: dict[str, float] = {}
+    late: list[Skipped] = []
+    failed: list[Skipped] = []
+    for number in range(1, runs + 1):
+        for case in cases:
+            began = time.monotonic()
+            if began + longest.get(case.name, 0) + GRACE > end:
+                late.append(Skipped(case.name, f"no time for run {number} of {runs}"))
+                continue
+            if sys.stderr.isatty():
+                print(f"\rrun {number} of {runs}: {case.name:<16}", end="", file=sys.stderr, flush=True)
+            for server in servers:
+                if case.mode is Mode.TLS and not server.tls:
+                    continue
+                try:
+                    sample = case.sample(bench, server)
+                except BenchError as problem:
+                    failed.append(Skipped(f"{case.name}, run {number}", str(problem)))
+                else:
+                    samples[case.name].setdefault(server.name, []).append(sample)
+            longest[case.name] = max(longest.get(case.name, 0), time.monotonic() - began)
+    if sys.stderr.isatty():
+        print(end="\r", file=sys.stderr)
+    measured = [CaseReport(case.name, case.unit, case.about, samples[case.name], case.compared) for case in cases]
+    return measured, late, failed
+
+
+def _write(file: Path | None, text: str) -> None:
+    if file is None:
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise BenchError(f"{file}: {problem.strerror}") from None

@@ -1,0 +1,153 @@
+"""The figures as a table and as JSON. README.md has the JSON's fields."""
+
+import json
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.cases import Sample
+from bench.contenders import Skipped
+
+__all__ = ["CaseReport", "Report", "Spread", "as_json", "machine", "number", "table"]
+
+FORMAT = "echod-bench"
+VERSION = 1
+"""Raised when a field changes its meaning or goes."""
+REFERENCES = ("uvloop", "c", "echod-stock")
+"""What the ratios are to."""
+BUSY = 0.05
+BIG = 100
+"""From here on figures have no decimals."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the runs of one server in one case came to."""
+
+    median: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One case, over all servers."""
+
+    name: str
+    unit: str
+    about: str
+    samples: Mapping[str, Sequence[Sample]]
+    compared: bool = True
+
+    def spreads(self) -> Mapping[str, Spread]:
+        """Return what each server's runs came to."""
+        return {
+            server: Spread(statistics.median(values), min(values), max(values))
+            for server, samples in self.samples.items()
+            for values in [[sample.value for sample in samples]]
+        }
+
+    def ratios(self, server: str) -> Mapping[str, float]:
+        """Return the server's median over each reference's."""
+        spreads = self.spreads()
+        return {
+            reference: spreads[server].median / spreads[reference].median
+            for reference in REFERENCES
+            if self.compared and reference in spreads and spreads[reference].median > 0
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the benchmark."""
+
+    machine: Mapping[str, str]
+    settings: Mapping[str, float]
+    cases: Sequence[CaseReport]
+    skipped: Sequence[Skipped]
+    seconds: float
+    other_work: float
+    """The share of the processors that went to what is not the benchmark."""
+
+
+def machine() -> Mapping[str, str]:
+    """Return what the figures depend on."""
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("echod", "twisted", "uvloop", "cryptography")},
+    }
+
+
+def number(value: float) -> str:
+    """Return a figure as people read it: three digits, or all of a whole number."""
+    return f"{value:,.0f}" if value >= BIG else f"{value:#.3g}".rstrip(".")
+
+
+def table(report: Report) -> str:
+    """Return the report as text."""
+    lines = [", ".join(f"{name} {value}" for name, value in report.machine.items() if value)]
+    for case in report.cases:
+        lines += ["", f"{case.name}: {case.about} ({case.unit})"]
+        heads = "".join(f"{'/ ' + name:>15}" for name in REFERENCES)
+        lines.append(f"  {'server':<12}{'median':>9}{'min':>9}{'max':>9}{'runs':>6}{heads}")
+        for server, spread in case.spreads().items():
+            ratios = case.ratios(server)
+            figures = "".join(f"{number(value):>9}" for value in (spread.median, spread.least, spread.most))
+            cells = "".join(f"{format(ratios[name], '.2f') if name in ratios else '-':>15}" for name in REFERENCES)
+            lines.append(f"  {server:<12}{figures}{len(case.samples[server]):>6}{cells}")
+    lines += ["", *(f"without {each.name}: {each.reason}" for each in report.skipped)]
+    lines.append(f"took {report.seconds:.0f} s; other work took {report.other_work:.0%} of the processors meanwhile")
+    if report.other_work > BUSY:
+        lines.append("that is too much for figures to be quoted: run it again on a machine that is idle")
+    return "\n".join(lines)
+
+
+def as_json(report: Report) -> str:
+    """Return the report as JSON."""
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": report.machine,
+        "settings": report.settings,
+        "seconds": round(report.seconds, 1),
+        "other_work": round(report.other_work, 4),
+        "cases": [_case(case) for case in report.cases],
+        "skipped": [{"name": each.name, "reason": each.reason} for each in report.skipped],
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _case(case: CaseReport) -> Mapping[str, object]:
+    servers = {
+        server: {
+            "median": spread.median,
+            "min": spread.least,
+            "max": spread.most,
+            "ratios": case.ratios(server),
+            "runs": [{"value": sample.value, "details": sample.details} for sample in case.samples[server]],
+        }
+        for server, spread in case.spreads().items()
+    }
+    return {"name": case.name, "unit": case.unit, "about": case.about, "servers": servers}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
