@@ -16,6 +16,7 @@ from OpenSSL import SSL
 from twisted.internet.threads import deferToThread
 
 from echod.core.closing import CloseReason
+from echod.core.configuration import LINGER
 from tests.support.certificates import Authority
 from tests.support.live import running
 from tests.support.processes import abort
@@ -295,6 +296,67 @@ async def test_large_records_over_tls_to_a_slow_reader(version: ssl.TLSVersion, 
     options = options_of("tls-1.3", port, files)
     async with running(record_size=size, **options) as daemon:
         assert await deferToThread(talk) == payload
+        assert await daemon.ends(1) == [CloseReason.ECHOED]
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["one-record", "keep-alive"])
+@pytest_twisted.ensureDeferred
+async def test_close_notify_comes_while_the_echo_is_under_way(keep_alive: bool, files: Files) -> None:
+    size = 1 << 20
+    payload = bytes(n % 251 for n in range(size))
+    port = free_port()
+
+    def talk() -> bytes:
+        client = PATHS["tls-1.3"](port, files)
+        try:
+            client.send(payload)
+            client.end()
+            return b"".join(receive_to_end(client))
+        finally:
+            client.close()
+
+    options = options_of("tls-1.3", port, files)
+    async with running(record_size=size, keep_alive=keep_alive, timeout=PATIENCE, **options) as daemon:
+        assert await deferToThread(talk) == payload
+        assert await daemon.ends(1) == [CloseReason.ECHOED]
+
+
+@pytest.mark.parametrize("path", ["tcp", "tls-1.3", "haproxy-v1"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_may_not_connect(path: str, files: Files) -> None:
+    port = free_port()
+
+    def talk() -> bytes:
+        client = Client(port, V1_HEADER if path == "haproxy-v1" else b"")
+        try:
+            return b"".join(receive_to_end(client))
+        except ConnectionError:
+            return b""
+        finally:
+            client.close()
+
+    async with running(allow=("198.51.100.0/24",), **options_of(path, port, files)) as daemon:
+        assert await deferToThread(talk) == b""
+        assert await daemon.ends(1) == [CloseReason.NOT_ALLOWED]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tls_client_that_never_closes(files: Files) -> None:
+    port = free_port()
+
+    def talk() -> float:
+        client = PATHS["tls-1.3"](port, files)
+        try:
+            client.send(RECORD)
+            assert b"".join(receive_to_end(client)) == RECORD
+            started = time.monotonic()
+            assert client.socket.recv(1) == b""  # beneath TLS: the server's FIN
+            return time.monotonic() - started
+        finally:
+            client.close()
+
+    async with running(timeout=PATIENCE, **options_of("tls-1.3", port, files)) as daemon:
+        assert LINGER / 2 < await deferToThread(talk) < LINGER * 2
         assert await daemon.ends(1) == [CloseReason.ECHOED]
 
 
