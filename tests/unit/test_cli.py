@@ -1,4 +1,5 @@
 import io
+import resource
 import signal
 import sys
 import time
@@ -186,6 +187,13 @@ class LaunchTests(SynchronousTestCase):
         self.assertEqual(set(handlers), {signal.SIGTERM, signal.SIGINT})
         handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(cut, ["cut"])
+
+
+class DescriptorLimitTests(SynchronousTestCase):
+    def test_a_number_or_none(self) -> None:
+        for soft, limit in ((1024, 1024), (resource.RLIM_INFINITY, None)):
+            self.patch(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+            self.assertEqual(process.descriptor_limit(), limit)
 
 
 class MonotonicClockTests(SynchronousTestCase):

@@ -1,7 +1,6 @@
 """From a configuration to a daemon in this process: what `twistd echod`, `echod serve` and etc/echod.tac share."""
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -14,7 +13,13 @@ from twisted.application.service import Application
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.components import Componentized
 
-from echod.cli.process import on_next_stop_signal, on_signal, tell_in_one_line, use_monotonic_clock
+from echod.cli.process import (
+    descriptor_limit,
+    on_next_stop_signal,
+    on_signal,
+    tell_in_one_line,
+    use_monotonic_clock,
+)
 from echod.core.configuration import ServerConfiguration
 from echod.core.errors import ConfigurationError, EchodError
 from echod.core.options import command_line_layer, configure, file_layer
@@ -70,7 +75,7 @@ def daemon(configuration: ServerConfiguration) -> EchoService:
         reactor,
         observer=Observers(observers),
         supervisor=Systemd.from_environment(os.environ, reactor),
-        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        descriptors=descriptor_limit(),
         load_again=reopen,
     )
     reactor.addSystemEventTrigger("after", "shutdown", refusals.close)

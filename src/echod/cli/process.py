@@ -1,5 +1,6 @@
 """What belongs to the process as a whole: its clock, its signals, its last words."""
 
+import resource
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorCore
 
 from echod.core.errors import EchodError
 
-__all__ = ["on_next_stop_signal", "on_signal", "tell_in_one_line", "use_monotonic_clock"]
+__all__ = ["descriptor_limit", "on_next_stop_signal", "on_signal", "tell_in_one_line", "use_monotonic_clock"]
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -28,6 +29,12 @@ def use_monotonic_clock(reactor: Any) -> None:
         call = cast("Any", pending)
         call.time += ahead
         call.seconds = time.monotonic
+
+
+def descriptor_limit() -> int | None:
+    """Return how many files the process may have open; None where the system sets no limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def on_signal(reactor: IReactorCore, number: signal.Signals, act: Callable[[], None]) -> None:
