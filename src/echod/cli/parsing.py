@@ -1,13 +1,14 @@
 """The `echod` command's words, read by argparse."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
 from echod.cli.words import help_of, words_of
 from echod.core.options import options_of
 
-__all__ = ["OneLineParser", "add_options", "given"]
+__all__ = ["OneLineParser", "add_command", "add_options", "given"]
 
 _GIVEN = "given"
 
@@ -21,6 +22,17 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program: exit status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def add_command(
+    commands: "argparse._SubParsersAction[Any]", name: str, about: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Declare a command that `run` carries out; `about` says what it does, beginning small. Return its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}."
+    )
+    parser.set_defaults(run=run, prog=parser.prog)
+    return parser
 
 
 def add_options(parser: argparse.ArgumentParser, configuration: type[object], *, over_file: bool = True) -> None:

@@ -10,31 +10,28 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore, IReactorTime
 from twisted.python.failure import Failure
 
-from echod.cli.parsing import add_options, given
+from echod.cli.parsing import add_command, add_options, given
 from echod.cli.process import use_monotonic_clock
 from echod.cli.report import header_line, result_line, summary_lines
-from echod.core.addresses import HostPort, parse_host
+from echod.core.addresses import HostPort
 from echod.core.configuration import DEFAULT_PORT, PingConfiguration
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import Integer
+from echod.core.kinds import PORT
 from echod.core.options import command_line_layer, configure
 from echod.core.statistics import Tally
-from echod.probe import ClientTLSContext, IProbeReactor, probe
+from echod.probe import ClientTLSContext, IProbeReactor, probe, target
 from echod.probe.run import ProbeRun
 
 __all__ = ["add_to"]
-
-_PORT = Integer(1, 65535)
 
 
 def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     about = "send records to an echo server and verify what comes back"
-    parser = commands.add_parser("ping", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser = add_command(commands, "ping", about, run)
     parser.add_argument("host", metavar="HOST", help="name, 192.0.2.1, 2001:db8::1, [2001:db8::1] or fe80::1%%eth0")
     parser.add_argument("port", metavar="PORT", nargs="?", default=str(DEFAULT_PORT), help=f"[default: {DEFAULT_PORT}]")
     add_options(parser, PingConfiguration, over_file=False)
-    parser.set_defaults(run=run, prog=parser.prog)
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -57,11 +54,11 @@ def run(namespace: argparse.Namespace) -> int:
 
 def _target(host: str, port: str) -> HostPort:
     try:
-        number = _PORT.from_text(port)
+        number = PORT.from_text(port)
     except ValueError as problem:
         raise ConfigurationError(f"port: {problem}") from None
     try:
-        return HostPort(parse_host(host), number)
+        return target(host, number)
     except ValueError as problem:
         raise ConfigurationError(f"host: {problem}") from None
 

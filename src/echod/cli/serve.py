@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.logger import globalLogBeginner
 
 from echod.cli.launch import daemon, log_observer, server_configuration
-from echod.cli.parsing import add_options, given
+from echod.cli.parsing import add_command, add_options, given
 from echod.core.configuration import ServerConfiguration
 
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ __all__ = ["add_to"]
 def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     about = "echo every record that comes, until SIGTERM or Ctrl-C"
-    parser = commands.add_parser("serve", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser = add_command(commands, "serve", about, run)
     parser.add_argument("--config", metavar="FILE", help="TOML file with the same names; the command line wins")
     add_options(parser, ServerConfiguration)
-    parser.set_defaults(run=run, prog=parser.prog)
 
 
 def run(namespace: argparse.Namespace) -> int:

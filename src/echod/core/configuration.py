@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import Address, Choice, Flag, Host, Integer, Many, Network, Seconds, Text
+from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, Text
 from echod.core.options import checked, option, options_of
 
 __all__ = ["ClientTLS", "Exchange", "PingConfiguration", "ServerConfiguration"]
@@ -50,7 +50,7 @@ class Exchange:
 class ServerConfiguration:
     """What the daemon is asked to do. Raises ConfigurationError for what cannot be."""
 
-    port: int = option(DEFAULT_PORT, Integer(1, 65535), "TCP port to listen on", short="p")
+    port: int = option(DEFAULT_PORT, PORT, "TCP port to listen on", short="p")
     interface: str = option("::", Address(), "address to listen on; :: takes every IPv6 and IPv4 client")
     backlog: int = option(10, Integer(1, 65535), "connections that may wait to be accepted, as listen(2) has it")
     record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
@@ -62,7 +62,7 @@ class ServerConfiguration:
         "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
         instead_of=("port", "interface", "backlog", "reuse_port"),
     )
-    tls_port: int | None = option(None, Integer(1, 65535), "TCP port to listen on for TLS as well")
+    tls_port: int | None = option(None, PORT, "TCP port to listen on for TLS as well")
     tls_listen: tuple[str, ...] = option(
         (), Many(Text("ENDPOINT")), "Twisted server endpoint to listen on for TLS as well; repeatable"
     )

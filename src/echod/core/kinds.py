@@ -13,7 +13,7 @@ from typing import Protocol
 from echod.core.access import network
 from echod.core.addresses import literal, parse_host
 
-__all__ = ["Address", "Choice", "Flag", "Host", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
+__all__ = ["PORT", "Address", "Choice", "Flag", "Host", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
 
 
 class Kind(Protocol):
@@ -64,6 +64,10 @@ class Integer:
     def _refusal(self, value: object) -> ValueError:
         bounds = f"of {self.low} or more" if self.high is None else f"from {self.low} to {self.high}"
         return ValueError(f"must be a whole number {bounds}, not {value}")
+
+
+PORT = Integer(1, 65535)
+"""A TCP port: 16 bits, and 0 is reserved (RFC 6335 section 6)."""
 
 
 @dataclass(frozen=True)

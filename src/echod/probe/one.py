@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from echod.core.addresses import HostPort, literal, parse_host, shown_host
 from echod.core.configuration import DEFAULT_PORT
+from echod.core.kinds import PORT
 from echod.core.outcomes import Outcome, ProbeResult, Step
 from echod.probe.path import IProbeReactor, endpoint_to, outcome_of
 from echod.probe.protocol import ProbeFactory, ProbeProtocol
@@ -23,9 +24,11 @@ def target(host: str, port: int = DEFAULT_PORT) -> HostPort:
 
     Raises ValueError where `host` can be none of these or `port` is not from 1 to 65535.
     """
-    if not 1 <= port <= 65535:  # noqa: PLR2004 - 16 bits, and port 0 is reserved (RFC 6335 section 6)
-        raise ValueError(f"port must be a whole number from 1 to 65535, not {port}")
-    return HostPort(parse_host(host), port)
+    try:
+        number = PORT.check(port)
+    except ValueError as problem:
+        raise ValueError(f"port {problem}") from None
+    return HostPort(parse_host(host), number)
 
 
 def probe(

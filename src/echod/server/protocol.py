@@ -108,7 +108,7 @@ class EchoProtocol(Protocol):
         if self._exchange.keep_alive:
             # Nagle's algorithm would hold an echo back until the client acknowledges the one before.
             self._tcp.setTcpNoDelay(True)
-        if self._exchange.keep_alive or self.pausing:
+        if self._pausable:
             self._tcp.registerProducer(self, True)
         self._keeper.connection_began(self)
 
@@ -206,10 +206,14 @@ class EchoProtocol(Protocol):
 
     def _stop_pausing(self) -> None:
         # A transport with a registered and paused producer never closes.
-        if self._exchange.keep_alive or self.pausing:
+        if self._pausable:
             self._tcp.unregisterProducer()
         if self._paused:
             self.resumeProducing()
+
+    @property
+    def _pausable(self) -> bool:
+        return self._exchange.keep_alive or self.pausing
 
     @property
     def _between_records(self) -> bool:
