@@ -1,11 +1,19 @@
 """What holds for every test under pytest."""
 
 import os
+import signal
 
 import pytest
 
 EVERYTHING = "ECHOD_TEST_EVERYTHING"
 """In the environment: a test that is skipped fails the run, so that CI shows nobody a gap as a success."""
+
+
+def pytest_configure() -> None:
+    # A shell starts what it puts in the background with SIGINT ignored, and commands hand that on to their children:
+    # then Ctrl-C ends none of those that the tests start. What has a handler here begins anew in them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
