@@ -1,6 +1,5 @@
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,8 +31,8 @@ PLAIN = ConnectionSummary(
     bytes_sent=500,
     duration=0.0123456789,
 )
-TLS = replace(PLAIN, tls=TLSFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "CN=a"))
-FORGED = replace(TLS, tls=TLSFacts("TLSv1.3", "X", 'CN="\n2027-01-15T08:00:00Z 192.0.2.1:1 - echoed \u2028\x1b[2J'))
+TLS = PLAIN._replace(tls=TLSFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "CN=a"))
+FORGED = TLS._replace(tls=TLSFacts("TLSv1.3", "X", 'CN="\n2027-01-15T08:00:00Z 192.0.2.1:1 - echoed \u2028\x1b[2J'))
 
 
 class LineTests(SynchronousTestCase):
@@ -48,7 +47,7 @@ class LineTests(SynchronousTestCase):
         )
 
     def test_text_of_what_has_no_address(self) -> None:
-        summary = replace(PLAIN, peer=HostPort("", 0), listener="unix:/a b", tls=TLSFacts("TLSv1.2", "X", None))
+        summary = PLAIN._replace(peer=HostPort("", 0), listener="unix:/a b", tls=TLSFacts("TLSv1.2", "X", None))
         words = text_line(NOW, summary)
         self.assertIn(' - "unix:/a b" echoed ', words)
         self.assertTrue(words.endswith("tls=TLSv1.2 cipher=X"))
@@ -72,7 +71,7 @@ class LineTests(SynchronousTestCase):
             },
         )
         self.assertNotIn("tls", json_line(NOW, PLAIN))
-        self.assertNotIn("subject", json_line(NOW, replace(TLS, tls=TLSFacts("TLSv1.2", "X", None))))
+        self.assertNotIn("subject", json_line(NOW, TLS._replace(tls=TLSFacts("TLSv1.2", "X", None))))
 
     def test_no_client_can_forge_a_line(self) -> None:
         for line in (text_line(NOW, FORGED), json_line(NOW, FORGED)):
@@ -153,7 +152,7 @@ class RefusalLogTests(SynchronousTestCase):
 
     def refuse(self, reason: CloseReason, count: int = 1) -> None:
         for _ in range(count):
-            self.refusals.connection_ended(replace(PLAIN, reason=reason))
+            self.refusals.connection_ended(PLAIN._replace(reason=reason))
 
     def told(self) -> list[Any]:
         return [event.get("sums") for event in self.log]

@@ -332,7 +332,7 @@ class EndpointStringTests(SynchronousTestCase):
 class AssemblyTests(SynchronousTestCase):
     def test_endpoint_strings_take_the_place_of_the_port(self) -> None:
         reactor: Any = MemoryReactorClock()
-        configuration = ServerConfiguration(listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
+        configuration = ServerConfiguration(transport="stock", listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
         service = make_service(configuration, reactor)
         service.startService()
         self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 50, "::1")])
@@ -348,7 +348,7 @@ class AssemblyTests(SynchronousTestCase):
     def test_observed(self) -> None:
         reactor: Any = MemoryReactorClock()
         observer = MemoryObserver()
-        service = make_service(ServerConfiguration(listen=("tcp:1",)), reactor, observer=observer)
+        service = make_service(ServerConfiguration(transport="stock", listen=("tcp:1",)), reactor, observer=observer)
         service.startService()
         transport = MemoryTransport()
         transport.connect(reactor.tcpServers[0][1].buildProtocol(None))

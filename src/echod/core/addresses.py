@@ -1,10 +1,12 @@
 """Addresses as people write and read them."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 __all__ = ["HostPort", "parse_host", "shown_host"]
+
+MAPPED = "::ffff:"
 
 MAX_NAME = 253
 """Characters in a host name (RFC 1035 section 2.3.4 allows 255 octets on the wire)."""
@@ -22,7 +24,10 @@ def shown_host(host: str) -> str:
     An IPv4 client of a dual-stack socket appears as `::ffff:a.b.c.d` (RFC 4291
     section 2.5.5.2); it is shown as the `a.b.c.d` that it is.
     """
-    if host.startswith("::ffff:"):
+    if host.startswith(MAPPED):
+        rest = host[len(MAPPED) :]
+        if "." in rest:  # as every system writes it; the long way takes 6 µs of each connection
+            return rest
         try:
             mapped = IPv6Address(host).ipv4_mapped
         except AddressValueError:
@@ -32,8 +37,7 @@ def shown_host(host: str) -> str:
     return host
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
+class HostPort(NamedTuple):
     """A host and a TCP port. `str()` writes it as in a URL: `192.0.2.1:3005`, `[2001:db8::1]:3005`."""
 
     host: str

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from echod.core.addresses import HostPort
 
@@ -59,8 +60,7 @@ class TLSFacts:
     """The subject of the client's certificate (RFC 4514), or None where it gave none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionSummary:
+class ConnectionSummary(NamedTuple):
     """What one connection did, told once, when it is over."""
 
     peer: HostPort

@@ -82,6 +82,11 @@ class ServerConfiguration:
         5.0, Seconds(zero=True), "seconds that records in flight have to finish once the daemon is told to stop"
     )
     reuse_port: bool = option(False, Flag(), "let several processes listen on the port, as SO_REUSEPORT has it")
+    transport: str = option(
+        "fast",
+        Choice(("fast", "stock")),
+        "what serves the connections: fast, which needs Linux's epoll, or stock, which is plain Twisted",
+    )
     access_log: str | None = option(
         None, Text("FILE"), "write a line for each connection that ends; - is standard output"
     )

@@ -25,6 +25,7 @@ from echod.server.proxying import ProxiedFactory
 from echod.server.service import EchoService, Listener
 from echod.server.supervisor import ISupervisor, NoSupervisor
 from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
+from echod.transport import fast_or_stock
 
 __all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "make_service"]
 
@@ -78,8 +79,9 @@ def make_service(
         ),
         observer=NullObserver() if observer is None else observer,
     )
+    sockets: IDaemonReactor = fast_or_stock(reactor) if configuration.transport == "fast" else reactor
     tls = None if configuration.tls_certificate is None else ServerTLS(_files(configuration))
-    listeners = [_listener(service, place, tls) for place in _places(configuration, reactor)]
+    listeners = [_listener(service, place, tls) for place in _places(configuration, sockets)]
     return EchoService(
         listeners,
         connections,

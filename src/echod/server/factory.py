@@ -9,6 +9,7 @@ from echod.core.addresses import HostPort, shown_host
 from echod.core.closing import CloseReason, ConnectionSummary
 from echod.core.configuration import Exchange
 from echod.server.connections import Connections
+from echod.server.deadlines import Deadlines
 from echod.server.limits import Admission
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
@@ -37,6 +38,7 @@ class EchoFactory(Factory):
         self._service = service
         self._listener = listener
         self._connection = connection
+        self._deadlines = Deadlines(service.clock)
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
         """Make the connection of the client at `addr`; None refuses it, and its socket is closed."""
@@ -45,9 +47,7 @@ class EchoFactory(Factory):
         if refusal is not None:
             self.tell_unserved(peer, refusal)
             return None
-        connection = self._connection(peer, self._service.exchange, self._service.clock, self)
-        connection.factory = self
-        return connection
+        return self._connection(peer, self._service.exchange, self._service.clock, self._deadlines, self)
 
     def tell_unserved(
         self, peer: HostPort, reason: CloseReason, bytes_received: int = 0, duration: float = 0.0

@@ -123,9 +123,7 @@ class TLSEchoProtocol(EchoProtocol):
             self._close_in_order()
 
     def _close_in_order(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-        self._timer = self._clock.callLater(self._exchange.linger, self._close_wire)
+        self._within(self._exchange.linger, TLSEchoProtocol._close_wire)
         self._close()
 
     def _close_wire(self) -> None:
@@ -133,7 +131,7 @@ class TLSEchoProtocol(EchoProtocol):
 
         What the kernel still has to deliver, it goes on delivering after a close.
         """
-        self._timer = self._clock.callLater(self._exchange.linger, self._deadline_passed)
+        self._within(self._exchange.linger, TLSEchoProtocol._deadline_passed)
         self._wire.loseConnection()
 
     def _reason_of(self, lost: Failure) -> CloseReason:
