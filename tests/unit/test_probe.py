@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.core.addresses import HostPort
 from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.probe import probe, target
+from echod.probe import Clocks, probe, target
 from echod.probe.path import ATTEMPT_DELAY
 from tests.support.memory import ClientTransport, MemoryResolver
 from tests.support.sockets import RECORD
@@ -43,9 +43,10 @@ class ProbeTestCase(SynchronousTestCase):
         self.reactor: Any = MemoryReactorClock()
         self.resolver = MemoryResolver()
         self.reactor.installNameResolver(self.resolver)
+        self.clocks = Clocks(self.reactor.seconds, lambda: 1_800_000_000 + self.reactor.seconds())
 
     def probe(self, host: str = "2001:db8::1", timeout: float = 5.0) -> "Deferred[ProbeResult]":
-        return probe(self.reactor, target(host), payload=RECORD, timeout=timeout, now=self.reactor.seconds)
+        return probe(self.reactor, target(host), payload=RECORD, timeout=timeout, clocks=self.clocks)
 
     def attempt(self, number: int = -1) -> Any:
         return self.reactor.tcpClients[number][2]
@@ -86,7 +87,7 @@ class EchoTests(ProbeTestCase):
         self.assertEqual((result.outcome, result.step, result.echoed), (Outcome.ECHOED, Step.ECHO, True))
         self.assertEqual(result.address, HostPort("2001:db8::1", 3005))
         self.assertEqual((result.size, result.received), (250, 250))
-        self.assertEqual((result.connect_time, result.round_trip), (0.25, 0.5))
+        self.assertEqual((result.times.connect, result.times.echo), (250_000, 500_000))
 
     def test_in_as_many_pieces_as_it_takes(self) -> None:
         probing = self.probe()
@@ -109,7 +110,7 @@ class EchoTests(ProbeTestCase):
         result = self.ended(probing)
         self.assertEqual(result.outcome, Outcome.CORRUPT)
         self.assertIn("offset 149 ", result.detail)
-        self.assertIsNone(result.round_trip)
+        self.assertIsNone(result.times.echo)
 
     def test_more_than_was_sent(self) -> None:
         probing = self.probe()
@@ -174,7 +175,7 @@ class ConnectTests(ProbeTestCase):
             result = self.ended(probing)
             self.assertEqual((result.outcome, result.step), (outcome, Step.CONNECT))
             self.assertIn(words, result.detail)
-            self.assertIsNone(result.connect_time)
+            self.assertIsNone(result.times.connect)
 
     def test_no_answer_in_time(self) -> None:
         probing = self.probe(timeout=2.5)
