@@ -34,7 +34,6 @@ from echod.probe.handshake import TLSProbeProtocol
 from echod.probe.protocol import Refusal
 from echod.probe.verification import ServerName, chain_refusal
 from tests.support.certificates import Authority, Pair
-from tests.support.sockets import RECORD
 
 
 class ConfigurationTests(SynchronousTestCase):
