@@ -76,7 +76,7 @@ async def test_all_there_is_to_tell() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 @pytest.mark.parametrize(
-    "behave", [peers.one_then_close, peers.flips(9), lambda c: c.recv(9), lambda _: time.sleep(0.3)]
+    "behave", [peers.one_then_close, peers.flips(9), lambda c: c.recv(9), peers.receive, lambda _: time.sleep(0.3)]
 )
 @pytest_twisted.ensureDeferred
 async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) -> None:
@@ -177,6 +177,16 @@ async def test_idle() -> None:
         (result,) = slow.results
         assert (result.outcome, result.step) == (Outcome.RESET, Step.IDLE)
         assert result.detail.endswith(" s of silence")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_peer_that_closes_in_silence() -> None:
+    with peers.peer(lambda _: time.sleep(0.1)) as port:
+        run = Run(port, idle=2.0, timeout=1.0, count=1)
+        await run.to_its_end()
+        (result,) = run.results
+        assert (result.outcome, result.step) == (Outcome.CLOSED_EARLY, Step.IDLE)
+        assert (result.kernel is not None) == (sys.platform == "linux")
 
 
 @pytest_twisted.ensureDeferred

@@ -62,9 +62,9 @@ class AttemptLog:
         return attempt
 
     def connected(self, attempt: _OpenAttempt) -> None:
-        """Take note that it connected. The first that does is the one that is used."""
+        """Take note that it connected: the endpoint stops all others before they can."""
         attempt.ended = self._now()
-        attempt.won = not self._won
+        attempt.won = True
 
     def failed(self, attempt: _OpenAttempt, problem: BaseException | None) -> None:
         """Take note that it failed, or was given up."""
