@@ -348,7 +348,7 @@ def reset(connection: socket.socket) -> None:
     ("behave", "words"),
     [
         (say_hello, "what answers does not speak TLS"),
-        (echo, "unexpected message"),
+        (echo, "what answers is an echo server without TLS"),
         (close, "the connection was closed by the peer"),
         (close_within_the_handshake, "the connection was closed by the peer"),
         (reset, "the connection was reset"),

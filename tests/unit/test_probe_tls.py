@@ -32,7 +32,8 @@ from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step, TLSSessi
 from echod.probe import ClientTLSContext
 from echod.probe.handshake import TLSProbeProtocol
 from echod.probe.protocol import Refusal
-from echod.probe.verification import ServerName, chain_refusal
+from echod.probe.tls import _verified as verified
+from echod.probe.verification import ServerName, certificate_facts, chain_refusal
 from tests.support.certificates import Authority, Pair
 
 
@@ -203,7 +204,9 @@ class EndTests(SynchronousTestCase):
 
     def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
         protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
-        transport: Any = SimpleNamespace(tcp_reason=Failure(ConnectionLost()), showed_certificate=met)
+        transport: Any = SimpleNamespace(
+            tcp_reason=Failure(ConnectionLost()), showed_certificate=met, echoes_without_tls=False
+        )
         protocol.transport = transport
         protocol.step = step
         end = protocol.ended_by(Failure(problem), f"after {received} of 250 bytes", received)
@@ -245,6 +248,48 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual((ended, protocol.ready.called), (["aborted"], False))
         self.assertEqual(protocol.refusal, first)
         self.assertEqual(protocol.tls, TLSSession(failed_check="cert has expired"))
+
+
+class FactsTests(SynchronousTestCase):
+    """What is told of a server's certificate, where OpenSSL does not hand it out."""
+
+    def setUp(self) -> None:
+        with TemporaryDirectory() as directory:
+            pem = Authority(Path(directory)).issue("a.example").certificate.read_bytes()
+        self.shown = X509.from_cryptography(x509.load_pem_x509_certificate(pem))
+
+    def connection(self, chain: Any) -> Any:
+        def get_peer_cert_chain(*, as_cryptography: bool) -> Any:
+            if isinstance(chain, Exception):
+                raise chain
+            return chain
+
+        return SimpleNamespace(get_peer_cert_chain=get_peer_cert_chain)
+
+    def test_none_while_the_chain_is_verified(self) -> None:
+        for nothing in (None, []):
+            self.assertIsNone(certificate_facts(self.connection(nothing)))
+            facts = certificate_facts(self.connection(nothing), self.shown)
+            assert facts is not None
+            self.assertEqual(facts.names, ("a.example",))
+
+    def test_unreadable(self) -> None:
+        for problem in (ValueError(), x509.InvalidVersion("", 9), x509.DuplicateExtension("", x509.OID_COMMON_NAME)):  # type: ignore[attr-defined]
+            self.assertIsNone(certificate_facts(self.connection(problem), self.shown))
+
+    def test_the_refusal_does_not_depend_on_them(self) -> None:
+        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
+        transport: Any = SimpleNamespace(wrappedProtocol=protocol)
+        for depth in (0, 1):
+            protocol.refusal = None
+            connection = self.connection(None)
+            connection.get_app_data = lambda: transport
+            self.assertFalse(verified(connection, self.shown, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, depth, 0))
+            assert protocol.refusal is not None
+            assert protocol.tls is not None
+            self.assertEqual(protocol.refusal.outcome, Outcome.TLS_EXPIRED)
+            self.assertEqual(protocol.tls.failed_check, "cert has expired")
+            self.assertEqual(protocol.tls.certificate is None, depth > 0)
 
 
 class ReportTests(SynchronousTestCase):

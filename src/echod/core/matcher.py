@@ -51,6 +51,8 @@ class Finding:
     """Of CORRUPT: where the first byte that differs is. Of TRUNCATED: how many bytes came."""
     other: int | None = None
     """The sequence number of the record that came instead, or that was overtaken, where it is one of this run's."""
+    came: bytes = b""
+    """Of CORRUPT: the beginning of what came in its place."""
 
 
 class _Expected:
@@ -92,6 +94,10 @@ class Matcher:
     def difference(self, record: Record) -> int | None:
         """Return the offset of a byte that is not as sent, where more was needed to tell what came instead."""
         return self._difference if self.received(record) else None
+
+    def came(self, record: Record) -> bytes:
+        """Return the beginning of what came in the place of `record`, where that is not as sent; else nothing."""
+        return bytes(self._held[:HEADER_SIZE]) if self.difference(record) is not None else b""
 
     @property
     def waiting(self) -> bool:
@@ -214,7 +220,8 @@ class Matcher:
                 return self._found(first, Verdict.TRUNCATED, begins, offset=begins, other=each.record.sequence)
         self._put_back(held)
         self._skip = len(first.record.data)
-        return self._found(first, Verdict.CORRUPT, len(held), offset=difference)
+        came = held[:HEADER_SIZE]
+        return self._found(first, Verdict.CORRUPT, len(held), offset=difference, came=came)
 
     def _out_with(self, header: bytes) -> _Expected | None:
         return next((each for each in self._out if each.record.header == header), None)
@@ -236,13 +243,14 @@ class Matcher:
         *,
         offset: int | None = None,
         other: int | None = None,
+        came: bytes = b"",
     ) -> list[Finding]:
         if expected.judged:
             return []
         expected.judged = True
         began = self._began
         assert began is not None
-        return [Finding(expected.record, verdict, began, received, offset, other)]
+        return [Finding(expected.record, verdict, began, received, offset, other, came)]
 
     def _start_over(self) -> None:
         """Stand at the beginning of a record again."""

@@ -37,7 +37,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     """The host is there, and nothing listens on the port."""
     UNREACHABLE = "unreachable"
-    """No way to the address: no route, or the network said so."""
+    """No way to the address: no route, the network said so, or this host forbids it."""
     CONNECT_TIMEOUT = "connect-timeout"
     """No answer to the connection attempts."""
     CONNECT_FAILED = "connect-failed"

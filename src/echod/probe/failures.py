@@ -18,7 +18,22 @@ from echod.core.outcomes import Outcome
 
 __all__ = ["outcome_of"]
 
-_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+_FORBIDDEN = "a firewall or a route of this host forbids it"
+
+_OF_THE_KERNEL = {
+    **{
+        number: (Outcome.UNREACHABLE, os.strerror(number).lower())
+        for number in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+    },
+    errno.EACCES: (Outcome.UNREACHABLE, _FORBIDDEN),  # connect(2), ERRORS
+    errno.EPERM: (Outcome.UNREACHABLE, _FORBIDDEN),
+    errno.EINVAL: (
+        Outcome.UNREACHABLE,
+        "no way there: a blackhole route, or a link-local address without its interface",
+    ),
+    # A reset in answer to the SYN is a refusal; this one came when the connection was there, before we were told.
+    errno.ECONNRESET: (Outcome.RESET, "connection reset as soon as it was established"),
+}
 
 
 def outcome_of(problem: BaseException | None) -> tuple[Outcome, str]:
@@ -34,8 +49,8 @@ def outcome_of(problem: BaseException | None) -> tuple[Outcome, str]:
             return Outcome.CONNECT_TIMEOUT, "no answer"
         case ConnectBindError(osError=errno.EADDRNOTAVAIL):
             return Outcome.CONNECT_FAILED, "the source address is none of this host's"
-        case ConnectError(osError=int(number)) if number in _UNREACHABLE:
-            return Outcome.UNREACHABLE, os.strerror(number).lower()
+        case ConnectError(osError=int(number)) if number in _OF_THE_KERNEL:
+            return _OF_THE_KERNEL[number]
         case ConnectError(osError=int(number)):
             return Outcome.CONNECT_FAILED, os.strerror(number).lower()
         case _:

@@ -36,6 +36,11 @@ _ABOUT_OUR_CERTIFICATE = {
 }
 """Alerts (RFC 8446 section 6.2), in OpenSSL's words, with which a server refuses a client's certificate."""
 
+_HANDSHAKE = b"\x16"
+_CLIENT_HELLO = b"\x01"
+_RECORD_HEADER = 5
+"""Bytes of a TLS record before what it carries (RFC 8446 section 5.1)."""
+
 _MEANINGS = {
     "wrong version number": "what answers does not speak TLS",
     "unsupported protocol": "the server speaks no version of TLS from 1.2 up",
@@ -50,6 +55,17 @@ class ProbeTLSTransport(TLSMemoryBIOProtocol):
     showed_certificate = False
     """Whether the peer did."""
     _fin = False
+    _heard = b""
+
+    @property
+    def echoes_without_tls(self) -> bool:
+        """Whether the peer began with a ClientHello: a server has none of its own (RFC 8446 section 4)."""
+        return self._heard[:1] == _HANDSHAKE and self._heard[_RECORD_HEADER:] == _CLIENT_HELLO
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note how the peer begins."""
+        self._heard += data[: _RECORD_HEADER + 1 - len(self._heard)]
+        super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
 
     def makeConnection(self, transport: Any) -> None:
         """Take the TCP transport, as one that sends at once."""
@@ -57,11 +73,12 @@ class ProbeTLSTransport(TLSMemoryBIOProtocol):
 
     def readConnectionLost(self) -> None:
         """TCP's FIN has come: that is the end, also of what is still to be sent."""
-        self._fin = True
-        if cast("ProbeProtocol", self.wrappedProtocol).matcher.waiting:
-            cast("Wire", self.transport).abortConnection()
+        wire = cast("Wire", self.transport)
+        self._fin = not wire.broken
+        if cast("ProbeProtocol", self.wrappedProtocol).matcher.waiting or wire.broken:
+            wire.abortConnection()
         else:
-            cast("Wire", self.transport).loseConnection()
+            wire.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Never: the sending side is not shut alone."""
@@ -153,6 +170,8 @@ class TLSProbeProtocol(ProbeProtocol):
 
     def ended_by(self, reason: Failure, progress: str, received: int) -> Refusal:
         """Return what the transport's `reason` amounts to, which may be an error of OpenSSL's."""
+        if self.step is Step.TLS and cast("ProbeTLSTransport", self.transport).echoes_without_tls:
+            return Refusal(Outcome.TLS_FAILED, "what answers is an echo server without TLS")
         if isinstance(reason.value, SSL.Error):
             return self._broken_by(_words(reason.value), progress, received)
         if self.step is not Step.TLS:

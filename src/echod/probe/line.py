@@ -19,13 +19,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from echod.core.matcher import Finding, Verdict
+from echod.core.matcher import Finding
 from echod.core.outcomes import Outcome, Step
 from echod.core.route import Route
 from echod.probe.course import Clocks, Conclusion, Course, microseconds
 from echod.probe.dial import Dial
-from echod.probe.protocol import ProbeProtocol, Refusal
-from echod.probe.sentences import differs, sentence
+from echod.probe.exchange import Exchange
+from echod.probe.protocol import ProbeProtocol
 from echod.probe.watch import IProbeReactor
 
 if TYPE_CHECKING:
@@ -68,13 +68,11 @@ class Line:
         self._state = State.DIALLING
         self._dial = Dial(reactor, route, tls, clocks)
         self._waiting: list[Course] = []
-        self._out: list[Course] = []
         self._ended: list[Course] = []
         """Those that are concluded, and are delivered when the connection is over."""
         self._protocol: ProbeProtocol | None = None
+        self._exchange: Exchange | None = None
         self._silence: IDelayedCall | None = None
-        self._echoed = 0
-        self._faulty = False
         self._closing = False
         self.over: Deferred[None] = Deferred()
 
@@ -87,6 +85,10 @@ class Line:
     def takes_more(self) -> bool:
         """Whether another probe may join."""
         return self.kept and self._state is not State.OVER and not (self._faulty or self._closing)
+
+    @property
+    def _faulty(self) -> bool:
+        return self._exchange is not None and self._exchange.faulty
 
     @property
     def dialling(self) -> bool:
@@ -102,7 +104,8 @@ class Line:
         """Let the course go over this line. For the first, it is brought about."""
         course.give_up = self._give_up
         if self._state is State.OPEN:
-            self._send(course)
+            assert self._exchange is not None
+            self._exchange.send(course)
             return
         self._waiting.append(course)
         if not self._dial.started:
@@ -123,6 +126,7 @@ class Line:
 
     def _ready(self, protocol: ProbeProtocol) -> None:
         self._protocol = protocol
+        self._exchange = Exchange(protocol, kept=self.kept, concluded=self._concluded)
         protocol.listener = self
         if self._idle is None:
             self._open()
@@ -151,69 +155,29 @@ class Line:
     def _open(self) -> None:
         self._state = State.OPEN
         waiting, self._waiting = self._waiting, []
+        assert self._exchange is not None
         for course in waiting:
-            self._send(course)
-
-    # The echoes
-
-    def _send(self, course: Course) -> None:
-        assert self._protocol is not None
-        self._out.append(course)
-        course.sent_at = None
-        course.sent_at = self._protocol.send(course.record)
+            self._exchange.send(course)
 
     def found(self, finding: Finding, at: float) -> None:
         """Take the verdict on a record."""
-        protocol = self._protocol
-        assert protocol is not None
-        course = next(each for each in self._out if each.record is finding.record)
-        self._out.remove(course)
-        whole = finding.verdict is Verdict.ECHOED
-        size = len(course.record.data)
-        outcome, detail = sentence(finding, sent=course.sent_at is not None)
-        offset = finding.offset
-        if whole and not self.kept and protocol.matcher.unasked:
-            outcome, offset, whole = Outcome.CORRUPT, size, False
-            detail = f"more came back than was sent: the byte at offset {size} is one too many"
-        if whole:
-            self._echoed += 1
-        else:
-            self._faulty = True
-        course.conclude(
-            Conclusion(
-                outcome=outcome,
-                step=Step.ECHO,
-                detail=detail,
-                offset=offset,
-                received=finding.received,
-                first_byte_at=finding.began,
-                complete_at=at if whole else None,
-            )
-        )
-        self._finish(course)
+        assert self._exchange is not None
+        self._exchange.found(finding, at)
 
-    def _finish(self, course: Course) -> None:
-        """Let go of a probe that is concluded, and of the connection where nothing needs it any more."""
-        assert self._protocol is not None
+    # The ends
+
+    def _concluded(self, course: Course) -> None:
+        """Take a probe that has its verdict."""
         self._describe(course)
         if self.kept:
             course.deliver()
         else:
             self._ended.append(course)
-        if not self._faulty and not self.kept:
-            self._protocol.close()
-        self._drop_if_useless()
-
-    def _drop_if_useless(self) -> None:
-        if self._faulty and not self._out and self._protocol is not None:
-            self._protocol.abort()
-
-    # The ends
 
     def _give_up(self, course: Course) -> None:
         """Wait for `course` no longer: its time is over, or nobody asks any more."""
-        if course in self._out:
-            self._give_up_echo(course)
+        if self._exchange is not None and course in self._exchange:
+            self._exchange.give_up(course)
         elif course not in self._waiting:
             pass
         elif not course.timed_out:
@@ -228,43 +192,11 @@ class Line:
         else:
             self.close()
 
-    def _give_up_echo(self, course: Course) -> None:
-        protocol = self._protocol
-        assert protocol is not None
-        matcher, record = protocol.matcher, course.record
-        self._out.remove(course)
-        self._faulty = True
-        if course.timed_out:
-            course.conclude(self._unfinished(course))
-            matcher.abandon(record)
-            self._finish(course)
-        else:
-            matcher.abandon(record)
-            self._drop_if_useless()
-
-    def _unfinished(self, course: Course, end: Refusal | None = None) -> Conclusion:
-        """Return how an echo ended that was not complete: by `end`, or by the time."""
-        assert self._protocol is not None
-        matcher, record = self._protocol.matcher, course.record
-        received, size = matcher.received(record), len(record.data)
-        offset = matcher.difference(record)
-        if offset is not None:
-            end = Refusal(Outcome.CORRUPT, differs(offset))
-        elif end is None:
-            end = Refusal(Outcome.TIMEOUT, f"{received} of {size} bytes were back after {course.timeout:g} s")
-        return Conclusion(
-            outcome=end.outcome,
-            step=self._protocol.step,
-            detail=end.detail,
-            offset=offset,
-            received=received,
-            first_byte_at=matcher.began(record),
-        )
-
     def lost(self, reason: Failure) -> None:
         """The connection is over: so are the probes on it, but for those that can go another way."""
-        protocol = self._protocol
+        protocol, exchange = self._protocol, self._exchange
         assert protocol is not None
+        assert exchange is not None
         if self._silence is not None and self._silence.active():
             self._silence.cancel()
             silent = self._clocks.now() - self._silent_from
@@ -272,25 +204,13 @@ class Line:
             for course in self._waiting:
                 course.idle = microseconds(self._silent_from, self._clocks.now())
             self._end_all(Conclusion(outcome=end.outcome, step=protocol.step, detail=end.detail))
-        out, self._out = self._out, []
-        back = [course for course in out if self._can_go_another_way(course, reason)]
-        for course in out:
-            if course not in back:
-                received, size = protocol.matcher.received(course.record), len(course.record.data)
-                end = protocol.ended_by(reason, f"after {received} of {size} bytes", received)
-                course.conclude(self._unfinished(course, end))
-                self._describe(course)
-                self._ended.append(course)
+        ended, back = exchange.lost(reason)
+        for course in ended:
+            self._describe(course)
+        self._ended += ended
         self._end()
         if self._hand_back is not None and back:
             self._hand_back(back)
-
-    def _can_go_another_way(self, course: Course, reason: Failure) -> bool:
-        """Say whether the peer closed in order before it began to echo that record, having echoed others before."""
-        protocol = self._protocol
-        assert protocol is not None
-        untouched = not protocol.matcher.received(course.record)
-        return self.kept and self._echoed > 0 and untouched and not self._faulty and protocol.closed_in_order(reason)
 
     def _end_all(self, conclusion: Conclusion) -> None:
         """Conclude all that wait. They are delivered when the connection is over."""

@@ -100,8 +100,8 @@ class ProbeProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer will send nothing more: that is the end, also of what is still to be sent."""
-        self._fin = True
-        if self.matcher.waiting:
+        self._fin = not self._wire.broken
+        if self.matcher.waiting or self._wire.broken:
             self._tcp.abortConnection()
         else:
             self._tcp.loseConnection()

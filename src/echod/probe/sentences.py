@@ -2,8 +2,9 @@
 
 from echod.core.matcher import Finding, Verdict
 from echod.core.outcomes import Outcome
+from echod.core.speakers import speaker
 
-__all__ = ["differs", "sentence"]
+__all__ = ["differs", "sentence", "silence_before"]
 
 
 def sentence(finding: Finding, *, sent: bool) -> tuple[Outcome, str]:
@@ -22,11 +23,21 @@ def sentence(finding: Finding, *, sent: bool) -> tuple[Outcome, str]:
             ends = f"the record ends after {finding.offset} of {size} bytes"
             return Outcome.CORRUPT, f"{ends}, and record {finding.other} follows"
         case Verdict.CORRUPT if not sent:
-            return Outcome.CORRUPT, "something came back before the record was sent"
+            return Outcome.CORRUPT, f"something came back before the record was sent{_whose(finding.came)}"
         case Verdict.CORRUPT:
-            return Outcome.CORRUPT, differs(finding.offset)
+            return Outcome.CORRUPT, differs(finding.offset, finding.came)
 
 
-def differs(offset: int | None) -> str:
-    """Return the words for a byte that is not as it was sent."""
-    return f"the byte at offset {offset} is not what was sent"
+def differs(offset: int | None, came: bytes) -> str:
+    """Return the words for a byte that is not as it was sent, where `came` came instead of the record."""
+    return f"the byte at offset {offset} is not what was sent{_whose(came)}"
+
+
+def silence_before(idle: int | None) -> str:
+    """Return what to add to the end of an echo that never began; `idle` is the silence before it in microseconds."""
+    return "" if idle is None else f", and before it there was silence for {idle / 1e6:.3g} s"
+
+
+def _whose(came: bytes) -> str:
+    who = speaker(came)
+    return "" if who is None else f": {who} answers"

@@ -97,7 +97,8 @@ def _verified(connection: SSL.Connection, certificate: X509, number: int, depth:
         transport: ProbeTLSTransport = connection.get_app_data()
         protocol = transport.wrappedProtocol
         assert isinstance(protocol, TLSProbeProtocol)
-        protocol.refuse(chain_refusal(certificate, number, depth), certificate_facts(connection))
+        facts = certificate_facts(connection, certificate if depth == 0 else None)
+        protocol.refuse(chain_refusal(certificate, number, depth), facts)
     return bool(ok)
 
 

@@ -81,15 +81,17 @@ class ServerName:
         return None
 
 
-def certificate_facts(connection: Connection) -> CertificateFacts | None:
+def certificate_facts(connection: Connection, shown: X509 | None = None) -> CertificateFacts | None:
     """Return what the server's certificate says, verified or not; None where it cannot be read, or there is none.
 
-    While the chain is being verified, the certificate is in the chain alone.
+    While the chain is being verified, the certificate is in the chain alone. Where not even there, it is `shown`.
     """
     try:
         chain = connection.get_peer_cert_chain(as_cryptography=True)
-        return _facts(chain[0]) if chain else None
-    except ValueError:
+        if chain:
+            return _facts(chain[0])
+        return None if shown is None else _facts(shown.to_cryptography())
+    except Exception:  # what a peer wrote into its certificate must not cost the verdict on it
         return None
 
 

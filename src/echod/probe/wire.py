@@ -24,6 +24,8 @@ class Wire:
         self._socket = handle if isinstance(handle, socket.socket) else None
         self._sends_at_once = self._socket is not None
         self._facts: KernelFacts | None = None
+        self.broken = False
+        """Whether a write found the connection reset. The kernel tells that once: who reads next finds a mere end."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -34,7 +36,10 @@ class Wire:
             assert self._socket is not None
             try:
                 sent = self._socket.send(data)
-            except OSError:  # full, or broken: Twisted will find out, and tell
+            except BlockingIOError:  # full
+                sent = 0
+            except OSError:  # Twisted will find out that it is over
+                self.broken = True
                 sent = 0
             if sent == len(data):
                 return
