@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tests.support.processes import abort
 from tests.support.tls_server import tls_server
@@ -106,6 +106,71 @@ def swallows_from(size: int) -> Peer:
                 connection.sendall(data)
 
     return behave
+
+
+def closes_after(size: int) -> Peer:
+    """Return the peer that sends `size` bytes of the echo, and closes."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(receive(connection)[:size])
+
+    return behave
+
+
+def resets_after(size: int) -> Peer:
+    """Return the peer that sends `size` bytes of the echo, and resets."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(receive(connection)[:size])
+        time.sleep(0.1)  # nothing tells when the other side has read them, and a reset would discard them
+        abort(connection)
+
+    return behave
+
+
+def hears(connection: socket.socket) -> None:
+    """Take everything, and say nothing."""
+    while connection.recv(65536):
+        pass
+
+
+def answers(answer: bytes) -> Peer:
+    """Return the peer that answers a record with `answer`, and closes."""
+
+    def behave(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(answer)
+
+    return behave
+
+
+def greets(greeting: bytes) -> Peer:
+    """Return the peer that speaks first."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.sendall(greeting)
+        hears(connection)
+
+    return behave
+
+
+def truncates(connection: socket.socket) -> None:
+    """Gather two records, and send the second in the middle of the first."""
+    first, second = receive(connection), receive(connection)
+    connection.sendall(first[:99] + second)
+    connection.recv(1)
+
+
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """Give a port of 127.0.0.1 where connections wait and no more may: the kernel drops every SYN."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
+        port: int = server.getsockname()[1]
+        for _ in range(3):  # of a backlog of 0 the kernel makes 1; what follows waits in vain
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        yield port
 
 
 @contextmanager

@@ -267,6 +267,7 @@ class FactsTests(SynchronousTestCase):
         return SimpleNamespace(get_peer_cert_chain=get_peer_cert_chain)
 
     def test_none_while_the_chain_is_verified(self) -> None:
+        nothing: Any
         for nothing in (None, []):
             self.assertIsNone(certificate_facts(self.connection(nothing)))
             facts = certificate_facts(self.connection(nothing), self.shown)
@@ -274,22 +275,21 @@ class FactsTests(SynchronousTestCase):
             self.assertEqual(facts.names, ("a.example",))
 
     def test_unreadable(self) -> None:
-        for problem in (ValueError(), x509.InvalidVersion("", 9), x509.DuplicateExtension("", x509.OID_COMMON_NAME)):  # type: ignore[attr-defined]
+        for problem in (ValueError(), x509.InvalidVersion("", 9), TypeError()):
             self.assertIsNone(certificate_facts(self.connection(problem), self.shown))
 
     def test_the_refusal_does_not_depend_on_them(self) -> None:
-        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
-        transport: Any = SimpleNamespace(wrappedProtocol=protocol)
         for depth in (0, 1):
-            protocol.refusal = None
+            none: Any = None
+            protocol = TLSProbeProtocol(lambda: 0.0, Clock(), none, none, shows_certificate=False)
             connection = self.connection(None)
-            connection.get_app_data = lambda: transport
+            connection.get_app_data = lambda protocol=protocol: SimpleNamespace(wrappedProtocol=protocol)
             self.assertFalse(verified(connection, self.shown, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, depth, 0))
-            assert protocol.refusal is not None
-            assert protocol.tls is not None
-            self.assertEqual(protocol.refusal.outcome, Outcome.TLS_EXPIRED)
-            self.assertEqual(protocol.tls.failed_check, "cert has expired")
-            self.assertEqual(protocol.tls.certificate is None, depth > 0)
+            refusal: Any = protocol.refusal
+            session: Any = protocol.tls
+            self.assertEqual(refusal.outcome, Outcome.TLS_EXPIRED)
+            self.assertEqual(session.failed_check, "cert has expired")
+            self.assertEqual(session.certificate is None, depth > 0)
 
 
 class ReportTests(SynchronousTestCase):
