@@ -100,4 +100,4 @@ def test_idle_finds_what_forgets(tmp_path: Path, answer: str, outcome: str, how:
         assert (short.outcome, short.times.idle >= 200_000) == ("echoed", True)
         (long,) = probes(tmp_path, path, count=1, idle=1.0, timeout=0.5)
         assert (long.outcome, long.step) == (outcome, "echo")
-        assert long.detail == f"{how}, and before it there was silence for 1 s"
+        assert long.detail == f"{how}; the connection had been silent for 1 s before"

@@ -35,7 +35,7 @@ def differs(offset: int | None, came: bytes) -> str:
 
 def silence_before(idle: int | None) -> str:
     """Return what to add to the end of an echo that never began; `idle` is the silence before it in microseconds."""
-    return "" if idle is None else f", and before it there was silence for {idle / 1e6:.3g} s"
+    return "" if idle is None else f"; the connection had been silent for {idle / 1e6:.3g} s before"
 
 
 def _whose(came: bytes) -> str:
