@@ -1,7 +1,8 @@
 """That the probe's numbers are the path's: over links whose delay, loss, size and memory the test has chosen."""
 
+import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,24 +38,25 @@ def probes(cwd: Path, path: Link, **asked: Any) -> list[Any]:
 
 
 def test_times_are_the_paths(tmp_path: Path) -> None:
-    def median(time_of: Callable[[Any], int]) -> float:
-        return statistics.median(time_of(each) for each in found)
-
+    best: dict[str, float] = {}
     with server_over(tmp_path, delay=ROUND_TRIP / 2e6) as path:
-        found: list[Any] = []
-        for _ in range(3):  # another process may have had the processors for a while
-            found = probes(tmp_path, path, count=15)
-            assert [each.outcome for each in found] == ["echoed"] * 15
-            medians = [
-                median(lambda each: each.times.connect),
-                median(lambda each: each.times.echo),
-                median(lambda each: each.kernel.rtt),
-                median(lambda each: each.kernel.min_rtt),
-            ]
-            if all(ROUND_TRIP <= time < ROUND_TRIP + OFF for time in medians):
+        # Others use the machine too, so the quietest turn counts. A probe that told of too long a time would be found
+        # out in every turn, and one that told of too short a one in any.
+        for _ in range(8):
+            found = probes(tmp_path, path, count=11)
+            assert [each.outcome for each in found] == ["echoed"] * 11
+            for name, times in {
+                "connect": [each.times.connect for each in found],
+                "echo": [each.times.echo for each in found],
+                "the kernel's rtt": [each.kernel.rtt for each in found],
+                "its min_rtt": [each.kernel.min_rtt for each in found],
+            }.items():
+                assert min(times) >= ROUND_TRIP, (name, times)
+                best[name] = min(statistics.median(times), best.get(name, math.inf))
+            if max(best.values()) < ROUND_TRIP + OFF:
                 break
         else:
-            pytest.fail(f"connect, echo, kernel's rtt and min_rtt: {medians}")
+            pytest.fail(f"medians of the quietest turn: {best}")
         assert {each.kernel.retransmits for each in found} == {0}
 
 

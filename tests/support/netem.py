@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,6 +173,8 @@ def _main() -> None:
     near_space, near = _end("near", NEAR, FAR)
     far_space, far = _end("far", FAR, NEAR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(PermissionError):  # a link is not late because the machine is busy
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
     print("link up " + json.dumps({"near": near_space, "far": far_space}), flush=True)  # noqa: T201  # the test reads it
     try:
         carrier.run(near, far)

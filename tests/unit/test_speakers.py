@@ -21,7 +21,8 @@ class SpeakerTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         unknown = (
-            b"", b"HTTP", b"220", b"2200", b"\x16\x03", b"\x16\x03\x05", b"\x16\x02\x01", b"\x18\x03\x01", b"\x13\x03\x01",
+            b"", b"HTTP", b"220", b"2200", b"\x16\x03", b"\x16\x03\x05", b"\x16\x02\x01", b"\x18\x03\x01",
+            b"\x13\x03\x01",
             described(1, 1, 1, 250).data, opaque(1, bytes(250)).data,
         )  # fmt: skip
         for came in unknown:
