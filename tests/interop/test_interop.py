@@ -27,18 +27,22 @@ class Peers:
     server: str
 
 
-@pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Peers:
+def compiled(directory: Path, name: str) -> str:
+    """Compile one of the commands written in C into `directory`; return its path."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler on this machine")
+    source, command = str(SOURCES / f"{name}.c"), str(directory / name)
+    flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1")
+    ran = run(compiler, *flags, "-o", command, source, cwd=directory, timeout=3 * PATIENCE)
+    assert ran.returncode == 0, ran.stderr
+    return command
+
+
+@pytest.fixture(scope="module")
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Peers:
     built = tmp_path_factory.mktemp("interop")
-    for name in ("echo_client", "echo_server"):
-        source, command = str(SOURCES / f"{name}.c"), str(built / name)
-        flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1")
-        compiled = run(compiler, *flags, "-o", command, source, cwd=built, timeout=3 * PATIENCE)
-        assert compiled.returncode == 0, compiled.stderr
-    return Peers(client=str(built / "echo_client"), server=str(built / "echo_server"))
+    return Peers(client=compiled(built, "echo_client"), server=compiled(built, "echo_server"))
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import pytest
 from tests.support.processes import Daemon
 
 
-def _missing() -> str:
+def missing() -> str:
+    """Return what a namespace of a test's own lacks here; empty where nothing."""
     if os.geteuid() != 0:
         return "needs root, for a network namespace of its own"
     if not (shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip")):
@@ -23,7 +24,7 @@ def _missing() -> str:
     return "" if made.returncode == 0 else f"no network namespaces here: {made.stderr.strip()}"
 
 
-_MISSING = _missing()
+_MISSING = missing()
 
 needs_namespaces = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
 

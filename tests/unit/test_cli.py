@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from echod.core.addresses import HostPort
 from echod.core.configuration import PingConfiguration, ServerConfiguration
 from echod.core.errors import ConfigurationError, ListenError
 from echod.core.options import options_of
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
 from echod.core.statistics import Distribution, Tally
 
 
@@ -41,21 +42,28 @@ ECHOED = ProbeResult(
     address=HostPort("::1", 3005),
     size=250,
     received=250,
-    round_trip=0.0123456,
+    sequence=3,
+    started=datetime.now(UTC),
+    times=PhaseTimes(echo=12346),
 )
 
 
 class ReportTests(SynchronousTestCase):
     def test_header(self) -> None:
-        self.assertEqual(header_line(HostPort("localhost", 7), 250), "ECHO localhost port 7: 250 bytes a record")
+        self.assertEqual(
+            header_line(HostPort("localhost", 7), range(250, 251)), "ECHO localhost port 7: 250 bytes a record"
+        )
 
     def test_an_echo(self) -> None:
-        self.assertEqual(result_line(3, ECHOED), "250 bytes from ::1 port 3005: seq=3 time=12.346 ms")
+        self.assertEqual(result_line(ECHOED), "250 bytes from ::1 port 3005: seq=3 time=12.346 ms")
 
     def test_failures_name_their_step(self) -> None:
-        for step, words in ((Step.RESOLVE, "name resolution"), (Step.CONNECT, "connect"), (Step.ECHO, "echo")):
-            failed = replace(ECHOED, outcome=Outcome.TIMEOUT, step=step, round_trip=None, detail="why", address=None)
-            self.assertEqual(result_line(1, failed), f"no echo from localhost port 3005: seq=1 {words} failed: why")
+        failed = replace(ECHOED, outcome=Outcome.TIMEOUT, times=PhaseTimes(), detail="why", address=None)
+        for step, words in (
+            (Step.RESOLVE, "name resolution"), (Step.CONNECT, "connect"), (Step.IDLE, "silence"), (Step.ECHO, "echo"),
+        ):  # fmt: skip
+            line = result_line(replace(failed, step=step))
+            self.assertEqual(line, f"no echo from localhost port 3005: seq=3 {words} failed: why")
 
     def test_summary(self) -> None:
         tally = Tally(sent=4, echoed=2, lost=1, elapsed=3.5, round_trips=Distribution(0.001, 0.002, 0.0303, 0.04))
@@ -122,7 +130,15 @@ class MainTests(SynchronousTestCase):
         for words in (
             [], ["nosuch"], ["--nosuch"], ["ping"], ["ping", "a b"], ["ping", "::1", "70000"], ["ping", "::1", "x"],
             ["ping", "::1", "--count", "0"], ["ping", "::1", "--interval", "nan"], ["ping", "::1", "--time", "1"],
-            ["ping", "::1", "-W", "0"], ["serve", "--port", "70000"], ["serve", "--timeout", "-1"],
+            ["ping", "::1", "-W", "0"], ["ping", "::1", "-4"], ["ping", "127.0.0.1", "-6"], ["ping", "::1", "-46"],
+            ["ping", "::1", "--source", "127.0.0.1"], ["ping", "::1", "-4", "--source", "::1"],
+            ["ping", "::1", "--source", "eth0"], ["ping", "::1", "--sweep", "9:1"], ["ping", "::1", "--sweep", "9"],
+            ["ping", "::1", "--sweep", "1:9", "-s", "9"], ["ping", "::1", "--sweep", "1:9", "--payload", __file__],
+            ["ping", "::1", "--idle", "1", "--keep-alive"], ["ping", "::1", "--idle", "0"],
+            ["ping", "::1", "--payload", "/nosuch"], ["ping", "::1", "--payload", "/dev/null"],
+            ["ping", "::1", "--payload", "/dev/zero"], ["ping", "::1", "--payload", "/"],
+            ["ping", "::1", "--payload", __file__, "--size", "1000000"], ["ping", "::1", "--deadline", "0"],
+            ["serve", "--port", "70000"], ["serve", "--timeout", "-1"],
             ["serve", "--config", "/nosuch"], ["serve", "--listen", "nosuch:1"], ["serve", "more"],
         ):  # fmt: skip
             status, out, err = self.call(*words)

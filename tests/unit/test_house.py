@@ -13,8 +13,11 @@ HOUSE = Path(echod.__file__).parent
 FLOORS = {"core": 0, "tls": 1, "transport": 1, "server": 2, "probe": 2, "logs": 3, "admin": 3, "cli": 4}
 """Sub-packages by floor. Two on the same floor do not import each other."""
 
-NOT_IN_CORE = {"twisted", "zope", "socket", "ssl", "os", "time", "datetime", "random", "secrets", "asyncio", "pathlib"}
+NOT_IN_CORE = {"twisted", "zope", "socket", "ssl", "os", "time", "random", "secrets", "asyncio", "pathlib"}
 """No Twisted, no I/O, no clock, no chance."""
+
+CLOCKS = {"now", "utcnow", "today"}
+"""What of datetime reads a clock; its values do not."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -48,6 +51,13 @@ class HouseTests(SynchronousTestCase):
         for room, path in modules():
             if room == "core":
                 self.assertEqual({name.split(".")[0] for name in imported(path)} & NOT_IN_CORE, set(), path)
+
+    def test_the_core_reads_no_clock(self) -> None:
+        for room, path in modules():
+            if room == "core":
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+                self.assertEqual(named & CLOCKS, set(), path)
 
     def test_only_the_command_lines_know_the_global_reactor(self) -> None:
         for room, path in modules():

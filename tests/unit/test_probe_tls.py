@@ -1,5 +1,6 @@
 """What is asked of TLS, the files it takes, and what of a failure no server at hand produces."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -27,12 +28,13 @@ from echod.core.addresses import HostPort
 from echod.core.configuration import ClientTLS, PingConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import command_line_layer, configure
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step, TLSSession
 from echod.probe import ClientTLSContext
 from echod.probe.handshake import TLSProbeProtocol
-from echod.probe.verification import ServerName, chain_refusal
+from echod.probe.protocol import Refusal
+from echod.probe.tls import _verified as verified
+from echod.probe.verification import ServerName, certificate_facts, chain_refusal
 from tests.support.certificates import Authority, Pair
-from tests.support.sockets import RECORD
 
 
 class ConfigurationTests(SynchronousTestCase):
@@ -146,12 +148,13 @@ class ChainTests(SynchronousTestCase):
     certificate: Any = SimpleNamespace(get_notAfter=lambda: b"20261122103000Z", get_notBefore=lambda: None)
 
     def test_an_issuers_dates(self) -> None:
-        outcome, detail = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 1)
+        outcome, detail, check = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 1)
         self.assertEqual(outcome, Outcome.TLS_EXPIRED)
         self.assertEqual(detail, "the certificate of an issuer expired on 2026-11-22")
+        self.assertEqual(check, "cert has expired")
 
     def test_a_date_that_is_none(self) -> None:
-        outcome, _ = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_NOT_YET_VALID, 0)
+        outcome, _, _ = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_NOT_YET_VALID, 0)
         self.assertEqual(outcome, Outcome.TLS_NOT_YET_VALID)
 
     def test_any_other_failure(self) -> None:
@@ -160,7 +163,7 @@ class ChainTests(SynchronousTestCase):
             (X509VerificationCodes.ERR_CERT_REVOKED, "the certificate is invalid: cert revoked"),
             (9999, "the certificate is invalid: OpenSSL error 9999"),
         ):
-            self.assertEqual(chain_refusal(self.certificate, number, 0), (Outcome.TLS_CERTIFICATE_INVALID, words))
+            self.assertEqual(chain_refusal(self.certificate, number, 0)[:2], (Outcome.TLS_CERTIFICATE_INVALID, words))
 
 
 class NameTests(SynchronousTestCase):
@@ -185,10 +188,10 @@ class NameTests(SynchronousTestCase):
 
     def test_names_of_no_host(self) -> None:
         refusal = self.refusal("a.example", self.issued(x509.RFC822Name("a@a.example")))
-        self.assertEqual(refusal, (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
+        self.assertEqual(refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
 
     def test_an_address_written_as_a_name(self) -> None:
-        outcome, detail = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
+        outcome, detail, _ = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
         self.assertEqual(outcome, Outcome.TLS_CERTIFICATE_INVALID)
         self.assertIn("Invalid DNS pattern", detail)
 
@@ -200,12 +203,14 @@ class EndTests(SynchronousTestCase):
     """What the end of a connection amounts to."""
 
     def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
-        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
-        transport: Any = SimpleNamespace(tcp_reason=Failure(ConnectionLost()), showed_certificate=met)
+        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
+        transport: Any = SimpleNamespace(
+            tcp_reason=Failure(ConnectionLost()), showed_certificate=met, echoes_without_tls=False
+        )
         protocol.transport = transport
         protocol.step = step
-        protocol.received = received
-        return (*protocol.ended_by(Failure(problem)), protocol.step)
+        end = protocol.ended_by(Failure(problem), f"after {received} of 250 bytes", received)
+        return (end.outcome, end.detail, protocol.step)
 
     def error(self, words: str) -> SSL.Error:
         return SSL.Error([("SSL routines", "", words)])
@@ -233,23 +238,75 @@ class EndTests(SynchronousTestCase):
 class HandshakeTests(SynchronousTestCase):
     def test_a_chain_refused_before_is_not_forgiven(self) -> None:
         ended: list[str] = []
-        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
+        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
         transport: Any = SimpleNamespace(getHandle=lambda: None, abortConnection=lambda: ended.append("aborted"))
         protocol.transport = transport
-        protocol.refuse((Outcome.TLS_EXPIRED, "first"))
-        protocol.refuse((Outcome.TLS_UNTRUSTED, "second"))
+        first = Refusal(Outcome.TLS_EXPIRED, "first", "cert has expired")
+        protocol.refuse(first)
+        protocol.refuse(Refusal(Outcome.TLS_UNTRUSTED, "second"))
         protocol.handshakeCompleted()
-        self.assertEqual((ended, protocol.sent_at), (["aborted"], None))
-        self.assertEqual(protocol.refusal, (Outcome.TLS_EXPIRED, "first"))
+        self.assertEqual((ended, protocol.ready.called), (["aborted"], False))
+        self.assertEqual(protocol.refusal, first)
+        self.assertEqual(protocol.tls, TLSSession(failed_check="cert has expired"))
+
+
+class FactsTests(SynchronousTestCase):
+    """What is told of a server's certificate, where OpenSSL does not hand it out."""
+
+    def setUp(self) -> None:
+        with TemporaryDirectory() as directory:
+            pem = Authority(Path(directory)).issue("a.example").certificate.read_bytes()
+        self.shown = X509.from_cryptography(x509.load_pem_x509_certificate(pem))
+
+    def connection(self, chain: Any) -> Any:
+        def get_peer_cert_chain(*, as_cryptography: bool) -> Any:
+            if isinstance(chain, Exception):
+                raise chain
+            return chain
+
+        return SimpleNamespace(get_peer_cert_chain=get_peer_cert_chain)
+
+    def test_none_while_the_chain_is_verified(self) -> None:
+        nothing: Any
+        for nothing in (None, []):
+            self.assertIsNone(certificate_facts(self.connection(nothing)))
+            facts = certificate_facts(self.connection(nothing), self.shown)
+            assert facts is not None
+            self.assertEqual(facts.names, ("a.example",))
+
+    def test_unreadable(self) -> None:
+        for problem in (ValueError(), x509.InvalidVersion("", 9), TypeError()):
+            self.assertIsNone(certificate_facts(self.connection(problem), self.shown))
+
+    def test_the_refusal_does_not_depend_on_them(self) -> None:
+        for depth in (0, 1):
+            none: Any = None
+            protocol = TLSProbeProtocol(lambda: 0.0, Clock(), none, none, shows_certificate=False)
+            connection = self.connection(None)
+            connection.get_app_data = lambda protocol=protocol: SimpleNamespace(wrappedProtocol=protocol)
+            self.assertFalse(verified(connection, self.shown, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, depth, 0))
+            refusal: Any = protocol.refusal
+            session: Any = protocol.tls
+            self.assertEqual(refusal.outcome, Outcome.TLS_EXPIRED)
+            self.assertEqual(session.failed_check, "cert has expired")
+            self.assertEqual(session.certificate is None, depth > 0)
 
 
 class ReportTests(SynchronousTestCase):
     def test_header(self) -> None:
         at = HostPort("::1", 7)
-        self.assertEqual(header_line(at, 9, ClientTLS()), "ECHO ::1 port 7 over TLS: 9 bytes a record")
-        unverified = header_line(at, 9, ClientTLS(insecure=True))
+        self.assertEqual(header_line(at, range(9, 10), ClientTLS()), "ECHO ::1 port 7 over TLS: 9 bytes a record")
+        unverified = header_line(at, range(9, 10), ClientTLS(insecure=True))
         self.assertEqual(unverified, "ECHO ::1 port 7 over TLS, the server not verified: 9 bytes a record")
 
     def test_the_step_has_its_word(self) -> None:
-        result = ProbeResult(target=HostPort("::1", 7), outcome=Outcome.TLS_FAILED, step=Step.TLS, size=9, detail="why")
-        self.assertEqual(result_line(1, result), "no echo from ::1 port 7: seq=1 TLS handshake failed: why")
+        result = ProbeResult(
+            target=HostPort("::1", 7),
+            outcome=Outcome.TLS_FAILED,
+            step=Step.TLS,
+            started=datetime.now(UTC),
+            times=PhaseTimes(),
+            size=9,
+            detail="why",
+        )
+        self.assertEqual(result_line(result), "no echo from ::1 port 7: seq=1 TLS handshake failed: why")

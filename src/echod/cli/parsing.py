@@ -50,7 +50,8 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object], *,
             )
         else:
             for word, text, what in words_of(each)[: None if over_file else 1]:
-                parser.add_argument(f"--{word}", dest=_GIVEN, action="append_const", const=(each.name, text), help=what)
+                words = [f"-{each.short}", f"--{word}"] if each.short and word == each.name else [f"--{word}"]
+                parser.add_argument(*words, dest=_GIVEN, action="append_const", const=(each.name, text), help=what)
 
 
 def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:

@@ -4,13 +4,14 @@ import argparse
 import os
 import signal
 from contextlib import suppress
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore, IReactorTime
+from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from echod.cli.parsing import add_command, add_options, given
+from echod.cli.payload import payload_of
 from echod.cli.process import use_monotonic_clock
 from echod.cli.report import header_line, result_line, summary_lines
 from echod.core.addresses import HostPort
@@ -18,9 +19,12 @@ from echod.core.configuration import DEFAULT_PORT, PingConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.kinds import PORT
 from echod.core.options import command_line_layer, configure
+from echod.core.source import RecordSource
 from echod.core.statistics import Tally
-from echod.probe import ClientTLSContext, IProbeReactor, probe, target
-from echod.probe.run import ProbeRun
+from echod.probe import IProbeReactor, prepare_run, target
+
+if TYPE_CHECKING:
+    from echod.probe import ClientTLSContext
 
 __all__ = ["add_to"]
 
@@ -39,12 +43,14 @@ def run(namespace: argparse.Namespace) -> int:
 
     Raises ConfigurationError.
     """
-    configuration = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
+    asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
     probed = _target(namespace.host, namespace.port)
-    tls = None if configuration.client_tls is None else ClientTLSContext(configuration.client_tls)
+    asked.route_to(probed)
+    configuration, source = payload_of(asked)
+    tls = _tls(configuration)
     try:
-        _say(header_line(probed, configuration.size, configuration.client_tls))
-        tally = _run_to_its_end(probed, configuration, tls)
+        _say(header_line(probed, configuration.sizes, configuration.client_tls))
+        tally = _run_to_its_end(probed, configuration, source, tls)
         for line in summary_lines(probed, tally):
             _say(line)
     except BrokenPipeError:
@@ -63,23 +69,28 @@ def _target(host: str, port: str) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: ClientTLSContext | None) -> Tally:
+def _tls(configuration: PingConfiguration) -> "ClientTLSContext | None":
+    if configuration.client_tls is None:
+        return None
+    from echod.probe import ClientTLSContext  # takes its time, and a plain probe can do without
+
+    return ClientTLSContext(configuration.client_tls)
+
+
+def _run_to_its_end(
+    probed: HostPort, configuration: PingConfiguration, source: RecordSource, tls: "ClientTLSContext | None"
+) -> Tally:
     from twisted.internet import reactor  # importing it installs it, so not before it is wanted
 
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
-    probing = ProbeRun(
-        cast("IReactorTime", reactor),
-        lambda: probe(
-            cast("IProbeReactor", reactor),
-            probed,
-            payload=os.urandom(configuration.size),
-            timeout=configuration.timeout,
-            tls=tls,
-        ),
-        interval=configuration.interval,
-        count=configuration.count,
-        told=lambda sequence, result: _say(result_line(sequence, result)),
+    probing = prepare_run(
+        cast("IProbeReactor", reactor),
+        probed,
+        configuration,
+        source,
+        lambda result: _say(result_line(result)),
+        tls=tls,
     )
     ended: list[Tally | Failure] = []
 

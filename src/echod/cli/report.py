@@ -7,22 +7,30 @@ from echod.core.statistics import Tally
 
 __all__ = ["header_line", "result_line", "summary_lines"]
 
-_STEPS = {Step.RESOLVE: "name resolution", Step.CONNECT: "connect", Step.TLS: "TLS handshake", Step.ECHO: "echo"}
+_STEPS = {
+    Step.RESOLVE: "name resolution",
+    Step.CONNECT: "connect",
+    Step.TLS: "TLS handshake",
+    Step.IDLE: "silence",
+    Step.ECHO: "echo",
+}
 
 
-def header_line(target: HostPort, size: int, tls: ClientTLS | None = None) -> str:
+def header_line(target: HostPort, sizes: range, tls: ClientTLS | None = None) -> str:
     """Return the line that says what is about to be probed."""
     over = "" if tls is None else " over TLS, the server not verified" if tls.insecure else " over TLS"
+    size = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
     return f"ECHO {target.host} port {target.port}{over}: {size} bytes a record"
 
 
-def result_line(sequence: int, result: ProbeResult) -> str:
+def result_line(result: ProbeResult) -> str:
     """Return the line that tells of one probe."""
     at = result.address or result.target
-    if result.round_trip is None:
-        return f"no echo from {at.host} port {at.port}: seq={sequence} {_STEPS[result.step]} failed: {result.detail}"
-    time = _milliseconds(result.round_trip)
-    return f"{result.received} bytes from {at.host} port {at.port}: seq={sequence} time={time} ms"
+    which = f"{at.host} port {at.port}: seq={result.sequence}"
+    if result.times.echo is None:
+        return f"no echo from {which} {_STEPS[result.step]} failed: {result.detail}"
+    reconnected = " (reconnected)" if result.reconnected else ""
+    return f"{result.received} bytes from {which} time={_milliseconds(result.times.echo / 1e6)} ms{reconnected}"
 
 
 def summary_lines(target: HostPort, tally: Tally) -> list[str]:
