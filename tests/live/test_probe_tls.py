@@ -185,8 +185,8 @@ async def test_nothing_is_sent_to_a_bad_certificate(authorities: Authorities, wh
         assert (result.outcome, result.step) == (outcome, Step.TLS), result.detail
         assert result.detail.startswith(words.format(expired=day(-2 * DAY), begins=day(2 * DAY)))
         assert "\n" not in result.detail
-        assert result.connect_time is not None
-        assert (result.received, result.tls_time, result.round_trip) == (0, None, None)
+        assert result.times.connect is not None
+        assert (result.received, result.times.tls, result.times.echo) == (0, None, None)
         assert server.received == b""
 
 
@@ -208,8 +208,8 @@ async def test_echoed(authorities: Authorities, host: str, version: Any) -> None
     with tls_server(context=server_context(pair, version=version)) as server:
         result = await probe_it(server.port, authorities.ask(), host)
         assert (result.outcome, result.step, result.received) == (Outcome.ECHOED, Step.ECHO, 250), result.detail
-        assert result.tls_time is not None
-        assert result.tls_time > 0
+        assert result.times.tls is not None
+        assert result.times.tls > 0
         assert server.received == RECORD
         assert server.indicated == (["localhost"] if host == "localhost" else [None])
 
@@ -359,7 +359,7 @@ async def test_no_handshake(authorities: Authorities, behave: Any, words: str) -
     with tls_server(behave) as server:
         result = await probe_it(server.port, authorities.ask())
         assert (result.outcome, result.step, result.detail) == (Outcome.TLS_FAILED, Step.TLS, words)
-        assert result.connect_time is not None
+        assert result.times.connect is not None
 
 
 @pytest_twisted.ensureDeferred
@@ -445,7 +445,7 @@ async def test_ends_within_the_echo(authorities: Authorities, version: Any) -> N
         with tls_server(behave, context) as server:
             result = await probe_it(server.port, authorities.ask())
             assert (result.outcome, result.step, result.detail) == (outcome, Step.ECHO, words)
-            assert result.tls_time is not None
+            assert result.times.tls is not None
 
 
 @pytest.mark.parametrize("keep_alive", [False, True])

@@ -13,7 +13,7 @@ HOUSE = Path(echod.__file__).parent
 FLOORS = {"core": 0, "tls": 1, "server": 2, "probe": 2, "logs": 3, "admin": 3, "cli": 4}
 """Sub-packages by floor. Two on the same floor do not import each other."""
 
-NOT_IN_CORE = {"twisted", "zope", "socket", "ssl", "os", "time", "datetime", "random", "secrets", "asyncio", "pathlib"}
+NOT_IN_CORE = {"twisted", "zope", "socket", "ssl", "os", "time", "random", "secrets", "asyncio", "pathlib"}
 """No Twisted, no I/O, no clock, no chance."""
 
 
@@ -48,6 +48,13 @@ class HouseTests(SynchronousTestCase):
         for room, path in modules():
             if room == "core":
                 self.assertEqual({name.split(".")[0] for name in imported(path)} & NOT_IN_CORE, set(), path)
+
+    def test_the_core_reads_no_clock(self) -> None:
+        # A datetime is a plain value; asking for the present one is not.
+        for room, path in modules():
+            if room == "core":
+                called = {n.attr for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Attribute)}
+                self.assertEqual(called & {"now", "today", "utcnow"}, set(), path)
 
     def test_only_the_command_lines_know_the_global_reactor(self) -> None:
         for room, path in modules():

@@ -86,7 +86,7 @@ class EchoTests(ProbeTestCase):
         self.assertEqual((result.outcome, result.step, result.echoed), (Outcome.ECHOED, Step.ECHO, True))
         self.assertEqual(result.address, HostPort("2001:db8::1", 3005))
         self.assertEqual((result.size, result.received), (250, 250))
-        self.assertEqual((result.connect_time, result.round_trip), (0.25, 0.5))
+        self.assertEqual((result.times.connect, result.times.echo), (250_000, 500_000))
 
     def test_in_as_many_pieces_as_it_takes(self) -> None:
         probing = self.probe()
@@ -109,7 +109,7 @@ class EchoTests(ProbeTestCase):
         result = self.ended(probing)
         self.assertEqual(result.outcome, Outcome.CORRUPT)
         self.assertIn("offset 149 ", result.detail)
-        self.assertIsNone(result.round_trip)
+        self.assertIsNone(result.times.echo)
 
     def test_more_than_was_sent(self) -> None:
         probing = self.probe()
@@ -174,7 +174,7 @@ class ConnectTests(ProbeTestCase):
             result = self.ended(probing)
             self.assertEqual((result.outcome, result.step), (outcome, Step.CONNECT))
             self.assertIn(words, result.detail)
-            self.assertIsNone(result.connect_time)
+            self.assertIsNone(result.times.connect)
 
     def test_no_answer_in_time(self) -> None:
         probing = self.probe(timeout=2.5)

@@ -22,12 +22,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.report import header_line, result_line
-from echod.core.addresses import HostPort
 from echod.core.configuration import ClientTLS, PingConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import command_line_layer, configure
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.outcomes import Outcome, Step
 from echod.probe import ClientTLSContext
 from echod.probe.handshake import TLSProbeProtocol
 from echod.probe.verification import ServerName, chain_refusal
@@ -241,15 +239,3 @@ class HandshakeTests(SynchronousTestCase):
         protocol.handshakeCompleted()
         self.assertEqual((ended, protocol.sent_at), (["aborted"], None))
         self.assertEqual(protocol.refusal, (Outcome.TLS_EXPIRED, "first"))
-
-
-class ReportTests(SynchronousTestCase):
-    def test_header(self) -> None:
-        at = HostPort("::1", 7)
-        self.assertEqual(header_line(at, 9, ClientTLS()), "ECHO ::1 port 7 over TLS: 9 bytes a record")
-        unverified = header_line(at, 9, ClientTLS(insecure=True))
-        self.assertEqual(unverified, "ECHO ::1 port 7 over TLS, the server not verified: 9 bytes a record")
-
-    def test_the_step_has_its_word(self) -> None:
-        result = ProbeResult(target=HostPort("::1", 7), outcome=Outcome.TLS_FAILED, step=Step.TLS, size=9, detail="why")
-        self.assertEqual(result_line(1, result), "no echo from ::1 port 7: seq=1 TLS handshake failed: why")

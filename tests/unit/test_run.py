@@ -2,19 +2,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.outcomes import ProbeResult
 from echod.core.statistics import Distribution, Tally
 from echod.probe.run import ProbeRun
+from tests.support.results import echoed, lost
 
-TARGET = HostPort("::1", 3005)
-REFUSED = ProbeResult(target=TARGET, outcome=Outcome.REFUSED, step=Step.CONNECT, size=250)
-
-
-def echoed(round_trip: float = 0.001) -> ProbeResult:
-    return ProbeResult(
-        target=TARGET, outcome=Outcome.ECHOED, step=Step.ECHO, size=250, received=250, round_trip=round_trip
-    )
+REFUSED = lost()
 
 
 class RunTests(SynchronousTestCase):
@@ -43,7 +36,7 @@ class RunTests(SynchronousTestCase):
         done = self.run_of(3)
         for n in range(3):
             self.assertEqual(len(self.probes), n + 1)
-            self.probes[n].callback(echoed(0.001 * (n + 1)))
+            self.probes[n].callback(echoed(1000 * (n + 1)))
             if n < 2:
                 self.clock.advance(1)
         tally = self.successResultOf(done)

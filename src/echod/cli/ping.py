@@ -3,7 +3,11 @@
 import argparse
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from twisted.internet.error import ReactorNotRunning
@@ -11,18 +15,24 @@ from twisted.internet.interfaces import IReactorCore, IReactorTime
 from twisted.python.failure import Failure
 
 from echod.cli.parsing import add_command, add_options, given
-from echod.cli.process import use_monotonic_clock
-from echod.cli.report import header_line, result_line, summary_lines
+from echod.cli.process import on_signal, use_monotonic_clock
+from echod.cli.report import status_line, verdict_line
+from echod.cli.terminal import Output
+from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
 from echod.core.configuration import DEFAULT_PORT, PingConfiguration
-from echod.core.errors import ConfigurationError
+from echod.core.errors import ConfigurationError, EchodError
 from echod.core.kinds import PORT
 from echod.core.options import command_line_layer, configure
-from echod.core.statistics import Tally
+from echod.core.outcomes import ProbeResult
+from echod.core.statistics import Statistics, Tally
 from echod.probe import ClientTLSContext, IProbeReactor, probe, target
 from echod.probe.run import ProbeRun
 
 __all__ = ["add_to"]
+
+PLUGIN_PROBES = 5
+"""How many probes a monitoring plugin sends where nobody says: as many as check_ping."""
 
 
 def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -35,21 +45,34 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Probe until the count is reached or a signal comes; return 0 where all was echoed, else 1.
-
-    Raises ConfigurationError.
-    """
+    """Probe until the count is reached or a signal comes; return the exit status. Raises EchodError."""
     configuration = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
+    if configuration.nagios and configuration.count is None:
+        configuration = replace(configuration, count=PLUGIN_PROBES)
     probed = _target(namespace.host, namespace.port)
     tls = None if configuration.client_tls is None else ClientTLSContext(configuration.client_tls)
+    statistics = Statistics()
+    output = Output(sys.stdout, os.environ)
+    view = view_of(probed, configuration, statistics, output, time.monotonic)
     try:
-        _say(header_line(probed, configuration.size, configuration.client_tls))
-        tally = _run_to_its_end(probed, configuration, tls)
-        for line in summary_lines(probed, tally):
-            _say(line)
+        try:
+            view.begin()
+            tally = _run_to_its_end(probed, configuration, tls, statistics, view, output)
+        finally:
+            output.erase_live_line()
+        statistics.finish(tally.sent, tally.elapsed)
+        verdicts = [assertion.judge(statistics) for assertion in configuration.assert_]
+        status = view.end(verdicts)
+        for verdict in verdicts:
+            if not verdict.holds:
+                print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
     except BrokenPipeError:
         _end_as_by_sigpipe()
-    return 0 if tally.all_echoed else 1
+    except OSError as problem:  # a full disk, a terminal that is gone
+        with suppress(OSError):
+            sys.stdout.close()  # what it still holds would fail once more at the interpreter's end
+        raise EchodError(f"cannot write: {problem.strerror}") from None
+    return status
 
 
 def _target(host: str, port: str) -> HostPort:
@@ -63,11 +86,24 @@ def _target(host: str, port: str) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: ClientTLSContext | None) -> Tally:
+def _run_to_its_end(
+    probed: HostPort,
+    configuration: PingConfiguration,
+    tls: ClientTLSContext | None,
+    statistics: Statistics,
+    view: View,
+    output: Output,
+) -> Tally:
     from twisted.internet import reactor  # importing it installs it, so not before it is wanted
 
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
+
+    def told(sequence: int, result: ProbeResult) -> None:
+        result = replace(result, sequence=sequence)
+        statistics.add(result)
+        view.told(result)
+
     probing = ProbeRun(
         cast("IReactorTime", reactor),
         lambda: probe(
@@ -79,7 +115,7 @@ def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: Cli
         ),
         interval=configuration.interval,
         count=configuration.count,
-        told=lambda sequence, result: _say(result_line(sequence, result)),
+        told=told,
     )
     ended: list[Tally | Failure] = []
 
@@ -88,6 +124,25 @@ def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: Cli
         with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
             core.stop()
 
+    def guarded(act: Callable[[], None]) -> Callable[[], None]:
+        """Return `act` as a signal may call it: where the output fails, that ends the run, as a probe's line does."""
+
+        def guard() -> None:
+            try:
+                act()
+            except OSError:
+                if not ended:
+                    stop(Failure())
+
+        return guard
+
+    def show_status() -> None:
+        output.erase_live_line()
+        print(status_line(statistics), file=sys.stderr, flush=True)
+        view.redraw()
+
+    on_signal(core, signal.SIGQUIT, guarded(show_status))
+    on_signal(core, signal.SIGWINCH, guarded(view.redraw))
     core.callWhenRunning(lambda: probing.start().addBoth(stop))
     core.addSystemEventTrigger("before", "shutdown", probing.interrupt)
     core.run()
@@ -95,10 +150,6 @@ def _run_to_its_end(probed: HostPort, configuration: PingConfiguration, tls: Cli
     if isinstance(tally, Failure):
         tally.raiseException()
     return tally
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _end_as_by_sigpipe() -> NoReturn:

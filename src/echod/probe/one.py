@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -11,7 +12,7 @@ from twisted.python.failure import Failure
 from echod.core.addresses import HostPort, literal, parse_host, shown_host
 from echod.core.configuration import DEFAULT_PORT
 from echod.core.kinds import PORT
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
 from echod.probe.path import IProbeReactor, endpoint_to, outcome_of
 from echod.probe.protocol import ProbeFactory, ProbeProtocol
 from echod.probe.tls import ClientTLSContext
@@ -77,6 +78,7 @@ class _Probe:
 
     def start(self) -> "Deferred[ProbeResult]":
         self._started_at = self._now()
+        self._started = datetime.now(UTC)
         self._result: Deferred[ProbeResult] = Deferred(self._cancel)
         self._timer = self._reactor.callLater(self._timeout, self._give_up)
         endpoint = endpoint_to(self._reactor, self._target, self._timeout, self._resolved)
@@ -171,13 +173,16 @@ class _Probe:
                 address=self._address,
                 size=len(self._payload),
                 received=protocol.received if protocol else 0,
-                connect_time=_between(self._started_at, connected_at),
-                tls_time=_between(connected_at, secured_at),
-                round_trip=_between(sent_at, complete_at),
+                started=self._started,
+                times=PhaseTimes(
+                    connect=_between(self._started_at, connected_at),
+                    tls=_between(connected_at, secured_at),
+                    echo=_between(sent_at, complete_at),
+                ),
                 detail=detail,
             )
         )
 
 
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else end - start
+def _between(start: float | None, end: float | None) -> int | None:
+    return None if start is None or end is None else round((end - start) * 1_000_000)

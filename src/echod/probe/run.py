@@ -82,8 +82,8 @@ class ProbeRun:
             self._echoed += 1
         else:
             self._lost += 1
-        if result.round_trip is not None:
-            self._round_trips.append(result.round_trip)
+        if result.times.echo is not None:
+            self._round_trips.append(result.times.echo / 1_000_000)
         self._told(sequence, result)
 
     def _failed(self, failure: Failure) -> None:
