@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from echod.cli.parsing import add_command, add_options, given
 from echod.cli.process import on_signal, use_monotonic_clock
-from echod.cli.report import status_line, verdict_line
+from echod.cli.report import status_lines, verdict_line
 from echod.cli.terminal import Output
 from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
@@ -138,7 +138,7 @@ def _run_to_its_end(
 
     def show_status() -> None:
         output.erase_live_line()
-        print(status_line(statistics), file=sys.stderr, flush=True)
+        print(*status_lines(statistics, output), sep="\n", file=sys.stderr, flush=True)
         view.redraw()
 
     on_signal(core, signal.SIGQUIT, guarded(show_status))

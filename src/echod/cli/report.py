@@ -18,7 +18,7 @@ __all__ = [
     "header_line",
     "live_line",
     "result_lines",
-    "status_line",
+    "status_lines",
     "summary_lines",
     "verdict_line",
 ]
@@ -118,11 +118,11 @@ def summary_lines(target: HostPort, statistics: Statistics, page: Page) -> list[
     return lines
 
 
-def status_line(statistics: Statistics) -> str:
-    """Return how things stand, in the middle of a run."""
+def status_lines(statistics: Statistics, page: Page) -> list[str]:
+    """Return how things stand in the middle of a run: one line, folded where the page is too narrow."""
     times = statistics.round_trips
     shape = "" if times is None else f", min/median/p99/max = {'/'.join(map(_milliseconds, _shape(times)))} ms"
-    return f"{_counts(statistics)}{shape}"
+    return _folded(f"{_counts(statistics)}{shape}", page)
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -221,11 +221,12 @@ def _bars(times: Histogram, page: Page) -> list[str]:
     low, high, count = (max(map(len, column)) for column in zip(*edges, strict=True))
     room = max(min(page.width, WIDEST) - low - high - count - len(" -  ms  "), 1)
     most = max(each.count for each in found)
-    return [
+    rows = (
         f"{a:>{low}} - {b:>{high}} ms {n:>{count}} "
         + page.coloured(page.marks.bar(each.count / most, room), Colour.BARS)
         for each, (a, b, n) in zip(found, edges, strict=True)
-    ]
+    )
+    return ["", *(row.rstrip() for row in rows)]
 
 
 def _shape(times: Histogram) -> tuple[int, ...]:
