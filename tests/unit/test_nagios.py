@@ -97,7 +97,7 @@ class LineTests(SynchronousTestCase):
     def test_thresholds_as_ranges(self) -> None:
         run = run_of(5000)
         for text, range_ in (
-            ("p99>7ms", "7"), ("p99>=7ms", "@7:"), ("p99<2us", "0.002:"), ("p99<=0.5ms", "@0.5"), 
+            ("p99>7ms", "7"), ("p99>=7ms", "@7:"), ("p99<2us", "0.002:"), ("p99<=0.5ms", "@0.5"),
             ("p99==1s", "@1000:1000"),
         ):  # fmt: skip
             self.assertIn(f" rtt_p99=5.000ms;{range_};;0;", self.line(run, (text,)))

@@ -34,10 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog = namespace.prog
         status: int = namespace.run(namespace)
     except EchodError as problem:
-        if words[:1] == ["ping"] and "--nagios" in words:  # whatever else is wrong: a plugin speaks on standard output
+        # Whatever is wrong, the parser's own troubles too: a plugin speaks on standard output, where it can.
+        is_plugin = words[:1] == ["ping"] and "--nagios" in words
+        if is_plugin and not sys.stdout.closed:
             print(f"ECHOD {State.UNKNOWN.name} - {problem}")
+        else:
+            prog = problem.prog if isinstance(problem, UsageError) else prog
+            print(f"{prog}: {problem}", file=sys.stderr)
+        if is_plugin:
             return State.UNKNOWN
-        prog = problem.prog if isinstance(problem, UsageError) else prog
-        print(f"{prog}: {problem}", file=sys.stderr)
         return USAGE if isinstance(problem, ConfigurationError) else FAILED
     return status
