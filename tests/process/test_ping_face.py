@@ -191,6 +191,19 @@ class TestPipes:
             assert pinged.returncode == status
             assert pinged.stderr == "echod ping: cannot write: No space left on device\n"
 
+    def test_a_closed_pipe_where_a_signal_is_answered(self, tmp_path: Path, port: str) -> None:
+        reader, writer = os.pipe()
+        with os.fdopen(writer, "wb") as err:
+            words = ping("-i", "60", "::1", port)
+            pinging = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, cwd=tmp_path)
+        os.close(reader)
+        with pinging:
+            assert pinging.stdout is not None
+            while b"seq=1" not in pinging.stdout.readline():
+                pass
+            pinging.send_signal(signal.SIGQUIT)
+            assert pinging.wait(PATIENCE) == -signal.SIGPIPE
+
 
 class TestStatuses:
     def test_assertions(self, tmp_path: Path, port: str) -> None:

@@ -18,7 +18,6 @@ __all__ = ["Judgement", "State", "judged", "plugin_line"]
 ANY_LOST = parse_assertion("lost>0", PHASES)
 """What is critical where nothing is said of losses."""
 
-_ABOUT_LOSSES = {"lost", "echoed"}
 _ALWAYS = (("rtt_min", "min"), ("rtt_p50", "p50"), ("rtt_p99", "p99"), ("rtt_max", "max"))
 
 
@@ -77,8 +76,7 @@ def plugin_line(
 
 
 def _default(warning: Sequence[Assertion], critical: Sequence[Assertion]) -> tuple[Assertion, ...]:
-    spoken_of = {each.metric for each in (*warning, *critical)}
-    return () if spoken_of & _ABOUT_LOSSES else (ANY_LOST,)
+    return () if any(each.is_about_losses for each in (*warning, *critical)) else (ANY_LOST,)
 
 
 def _performance_data(

@@ -73,7 +73,7 @@ class _BaseView:
 
         Losses alone are a failure, unless an assertion speaks of them: who says `lost<1%` has said how many may be.
         """
-        judged_by_assertions = any(verdict.assertion.metric in {"lost", "echoed"} for verdict in verdicts)
+        judged_by_assertions = any(verdict.assertion.is_about_losses for verdict in verdicts)
         good = judged_by_assertions or self._statistics.all_echoed
         return 0 if good and all(verdict.holds for verdict in verdicts) else 1
 

@@ -129,6 +129,11 @@ class Assertion:
     """In `unit`."""
     unit: Unit
 
+    @property
+    def is_about_losses(self) -> bool:
+        """Whether it says how many records may be lost, so that a lost one is no failure by itself."""
+        return self.metric in {"lost", "echoed"}
+
     def judge(self, run: Measured) -> Verdict:
         """Hold it against `run`. Of what has no samples nothing can be asserted."""
         value = self._value(run)
