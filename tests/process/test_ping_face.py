@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,20 @@ class TestTerminals:
             assert at.end() == 0
             assert not any("  p50 " in line for line in at.lines)
             assert any("echo statistics ---" in line for line in at.lines)
+
+    def test_an_error_of_its_own_leaves_no_live_line_either(self, tmp_path: Path, port: str) -> None:
+        script = (
+            "import sys\n"
+            "from echod.cli import main, views\n"
+            "lines = views.result_lines\n"
+            "views.result_lines = lambda result, *rest, **more: lines(result, *rest, **more) if result.sequence < 3 else 1 / 0\n"
+            f"sys.exit(main.main(['ping', '-i', '0.2', '::1', '{port}']))"
+        )
+        with terminal(sys.executable, "-c", script, cwd=tmp_path) as at:
+            assert at.end() == 1
+            assert any("seq=2" in line for line in at.lines)
+            assert not any("  p50 " in line for line in at.lines)
+            assert at.lines[-1].startswith("ZeroDivisionError")
 
     def test_a_run_that_ends_by_itself(self, tmp_path: Path, port: str) -> None:
         with terminal(*ping("-c", "12", "-i", "0", "::1", port), cwd=tmp_path, columns=60) as at:
