@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.namespaces import in_new_namespace, inside, needs_namespaces
-from tests.support.processes import ECHOD, TWISTD, daemon, run
+from tests.support.processes import BIN, ECHOD, TWISTD, daemon, run
 from tests.support.sockets import PATIENCE, free_port
 
 
@@ -24,6 +24,8 @@ def ping(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     ("words", "why"),
     [
         (("127.0.0.1", "{free}"), "connect failed: connection refused"),
+        (("127.0.0.1", "{port}", "--source", "192.0.2.1"), "connect failed: the source address is none of this host's"),
+        (("::1", "{port}", "--idle", "9"), "silence failed: closed by the peer after 1 s of silence"),
         (("nosuch.invalid",), "name resolution failed: no address for this name"),
         (("::1", "{port}", "--size", "300"), "echo failed: closed by the peer after 250 of 300 bytes"),
         (("::1", "{port}", "--size", "10", "--timeout", "0.3"), "echo failed: 0 of 10 bytes were back after 0.3 s"),
@@ -31,7 +33,7 @@ def ping(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 )
 def test_every_failure_says_which_step_failed(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
     port = free_port()
-    with daemon(*TWISTD, "--port", str(port), cwd=tmp_path):
+    with daemon(*TWISTD, "--port", str(port), "--timeout", "1", cwd=tmp_path):
         pinged = ping(tmp_path, "-c", "1", *(word.format(free=free_port(), port=port) for word in words))
     assert pinged.returncode == 1
     assert pinged.stdout.splitlines()[1].endswith(why)
@@ -107,3 +109,39 @@ def test_options_may_follow_the_host(tmp_path: Path) -> None:
         pinged = ping(tmp_path, "::1", str(port), "--count", "2", "--interval", "0.01", "--size", "9")
     assert pinged.returncode == 0
     assert pinged.stdout.startswith(f"ECHO ::1 port {port}: 9 bytes a record\n9 bytes from ::1 port {port}: seq=1 ")
+
+
+def test_a_payload_file_sets_the_size(tmp_path: Path) -> None:
+    (tmp_path / "record").write_bytes(bytes(range(99)))
+    port = free_port()
+    with daemon(*TWISTD, "--port", str(port), "--record-size", "99", cwd=tmp_path):
+        pinged = ping(tmp_path, "::1", str(port), "-c", "1", "--payload", "record")
+        assert pinged.returncode == 0
+        assert pinged.stdout.startswith(f"ECHO ::1 port {port}: 99 bytes a record\n99 bytes from ")
+        for payload in ("random", "zero"):
+            assert ping(tmp_path, "::1", str(port), "-c", "1", "-s", "99", "--payload", payload).returncode == 0
+
+
+def test_a_sweep_ends_after_its_last_size(tmp_path: Path) -> None:
+    port = free_port()
+    with daemon(*TWISTD, "--port", str(port), cwd=tmp_path):
+        pinged = ping(tmp_path, "::1", str(port), "--sweep", "250:252", "-i", "0")
+    assert pinged.returncode == 1
+    lines = pinged.stdout.splitlines()
+    assert lines[0] == f"ECHO ::1 port {port}: 250 to 252 bytes a record"
+    assert "250 bytes from" in lines[1]
+    assert lines[3].endswith("seq=3 echo failed: closed by the peer after 250 of 252 bytes")
+    assert "3 sent, 1 echoed, 2 lost" in pinged.stdout
+
+
+def test_keep_alive_says_that_it_reconnected(tmp_path: Path) -> None:
+    port = free_port()
+    with daemon(*TWISTD, "--port", str(port), cwd=tmp_path):
+        pinged = ping(tmp_path, "::1", str(port), "--keep-alive", "-c", "3", "-i", "0.01")
+    assert pinged.returncode == 0
+    assert [line.endswith(" (reconnected)") for line in pinged.stdout.splitlines()[1:4]] == [False, True, True]
+
+
+def test_a_plain_probe_starts_without_what_tls_needs(tmp_path: Path) -> None:
+    imports = "import sys, echod.probe; sys.exit('echod.probe.tls' in sys.modules or 'service_identity' in sys.modules)"
+    assert run(str(BIN / "python"), "-c", imports, cwd=tmp_path).returncode == 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IProtocol, IResolutionReceiver
 from twisted.internet.testing import StringTransport
@@ -157,7 +158,7 @@ class MemoryResolver:
     def __init__(self, addresses: Sequence[IAddress] = (), at_once: bool = True) -> None:
         self.addresses = addresses
         self.at_once = at_once
-        self.waiting: list[IResolutionReceiver] = []
+        self.waiting: list[tuple[IResolutionReceiver, tuple[type[IAddress], ...]]] = []
 
     def resolveHostName(
         self,
@@ -169,15 +170,16 @@ class MemoryResolver:
     ) -> IHostResolution:
         resolution = MemoryResolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
-        self.waiting.append(resolutionReceiver)
+        self.waiting.append((resolutionReceiver, tuple(addressTypes or (IPv4Address, IPv6Address))))
         if self.at_once:
             self.answer()
         return resolution
 
     def answer(self) -> None:
-        for receiver in self.waiting:
+        for receiver, types in self.waiting:
             for address in self.addresses:
-                receiver.addressResolved(address)
+                if isinstance(address, types):
+                    receiver.addressResolved(address)
             receiver.resolutionComplete()
         self.waiting.clear()
 

@@ -1,5 +1,6 @@
 import errno
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -12,14 +13,15 @@ from twisted.internet.error import (
     ConnectionRefusedError,
     NoRouteError,
     TCPTimedOutError,
+    UserError,
 )
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.core.addresses import HostPort
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.probe import probe, target
+from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
+from echod.probe import Clocks, Family, Route, probe, target
 from echod.probe.path import ATTEMPT_DELAY
 from tests.support.memory import ClientTransport, MemoryResolver
 from tests.support.sockets import RECORD
@@ -43,9 +45,10 @@ class ProbeTestCase(SynchronousTestCase):
         self.reactor: Any = MemoryReactorClock()
         self.resolver = MemoryResolver()
         self.reactor.installNameResolver(self.resolver)
+        self.clocks = Clocks(self.reactor.seconds, lambda: 1_800_000_000 + self.reactor.seconds())
 
     def probe(self, host: str = "2001:db8::1", timeout: float = 5.0) -> "Deferred[ProbeResult]":
-        return probe(self.reactor, target(host), payload=RECORD, timeout=timeout, now=self.reactor.seconds)
+        return probe(self.reactor, target(host), payload=RECORD, timeout=timeout, clocks=self.clocks)
 
     def attempt(self, number: int = -1) -> Any:
         return self.reactor.tcpClients[number][2]
@@ -228,6 +231,217 @@ class NameTests(ProbeTestCase):
         result = self.ended(probing)
         self.assertEqual((result.outcome, result.step), (Outcome.CONNECT_TIMEOUT, Step.CONNECT))
         self.assertTrue(all(c.stoppedConnecting for c in self.reactor.connectors))
+
+
+class PhaseTests(ProbeTestCase):
+    def test_each_has_its_time(self) -> None:
+        self.resolver.addresses, self.resolver.at_once = [V6], False
+        probing = self.probe("echo.example")
+        self.reactor.advance(0.5)
+        self.resolver.answer()
+        self.reactor.advance(0.25)
+        self.accept()
+        self.reactor.advance(0.125)
+        self.protocol.dataReceived(RECORD[:1])
+        self.reactor.advance(0.0625)
+        self.protocol.dataReceived(RECORD[1:])
+        self.reactor.advance(0.03125)
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertEqual(
+            result.times,
+            PhaseTimes(resolve=500_000, connect=250_000, first_byte=125_000, echo=187_500, close=31_250),
+        )
+        self.assertEqual(result.started, datetime.fromtimestamp(1_800_000_000, UTC))
+        self.assertEqual(result.source, HostPort("10.0.0.1", 12345))
+        self.assertIsNone(result.kernel)
+
+    def test_what_does_not_apply_is_none(self) -> None:
+        probing = self.probe()
+        self.fail_attempt(ConnectionRefusedError())
+        result = self.ended(probing)
+        self.assertEqual(result.times, PhaseTimes())
+        self.assertEqual((result.source, result.tls, result.kernel, result.offset), (None, None, None, None))
+        unknown = self.ended(self.probe("nosuch.example"))
+        self.assertEqual((unknown.times, unknown.address, unknown.attempts), (PhaseTimes(), None, ()))
+
+    def test_part_of_an_echo_has_its_first_byte(self) -> None:
+        probing = self.probe()
+        self.accept()
+        self.reactor.advance(0.5)
+        self.protocol.dataReceived(RECORD[:9])
+        self.reactor.advance(0.5)
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual(result.times, PhaseTimes(connect=0, first_byte=500_000))
+        self.assertEqual(result.detail, "connection reset after 9 of 250 bytes")
+
+
+class AttemptTests(ProbeTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver.addresses = [V6, V4]
+
+    def told(self, result: ProbeResult) -> list[tuple[str, Outcome | None, bool, int, int]]:
+        return [(a.address.host, a.outcome, a.won, a.started, a.time) for a in result.attempts]
+
+    def test_one_fails_the_next_wins(self) -> None:
+        probing = self.probe("echo.example")
+        self.reactor.advance(0.05)
+        self.fail_attempt(ConnectionRefusedError())
+        self.reactor.advance(0.05)
+        self.reactor.advance(0.25)
+        self.accept()
+        self.protocol.dataReceived(RECORD)
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertEqual(
+            self.told(result),
+            [("2001:db8::1", Outcome.REFUSED, False, 0, 50_000), ("192.0.2.1", None, True, 100_000, 250_000)],
+        )
+        self.assertEqual(result.attempts[0].detail, "connection refused")
+        self.assertEqual(result.times.connect, 350_000)
+
+    def test_one_is_given_up_when_another_has_won(self) -> None:
+        probing = self.probe("echo.example")
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.reactor.advance(0.1)
+        self.accept(1)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.fail_attempt(UserError(), 0)  # what a real connector says then
+        self.protocol.dataReceived(RECORD)
+        self.lose(ConnectionDone())
+        lost, won = self.ended(probing).attempts
+        self.assertEqual((lost.outcome, lost.won, lost.time, won.won), (None, False, 200_000, True))
+        self.assertEqual(lost.detail, "given up: another was faster")
+
+    def test_all_fail(self) -> None:
+        probing = self.probe("echo.example")
+        self.fail_attempt(NoRouteError(errno.ENETUNREACH), 0)
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.fail_attempt(ConnectionRefusedError(), 1)
+        self.reactor.advance(ATTEMPT_DELAY)
+        result = self.ended(probing)
+        self.assertEqual([a.outcome for a in result.attempts], [Outcome.UNREACHABLE, Outcome.REFUSED])
+        self.assertIsNone(result.address)
+
+    def test_none_answers(self) -> None:
+        probing = self.probe("echo.example", timeout=1)
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.reactor.advance(0.9)
+        result = self.ended(probing)
+        self.assertEqual([a.outcome for a in result.attempts], [Outcome.CONNECT_TIMEOUT] * 2)
+        self.assertEqual([a.time for a in result.attempts], [1_000_000, 900_000])
+
+    def test_of_a_literal_there_is_one(self) -> None:
+        probing = self.probe()
+        self.reactor.advance(0.5)
+        self.fail_attempt(ConnectionRefusedError())
+        self.assertEqual(self.told(self.ended(probing)), [("2001:db8::1", Outcome.REFUSED, False, 0, 500_000)])
+
+
+class RouteTests(ProbeTestCase):
+    def over(self, **asked: Any) -> "Deferred[ProbeResult]":
+        route = Route(target=target("echo.example"), **asked)
+        return probe(self.reactor, route, payload=RECORD, timeout=5, clocks=self.clocks)
+
+    def test_one_family(self) -> None:
+        self.resolver.addresses = [V6, V4]
+        for family, host in ((Family.IPV4, "192.0.2.1"), (Family.IPV6, "2001:db8::1")):
+            probing = self.over(family=family)
+            self.reactor.advance(ATTEMPT_DELAY)
+            self.assertEqual(self.reactor.tcpClients.pop()[0], host)
+            self.assertEqual(self.reactor.tcpClients, [])
+            probing.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        self.reactor.advance(1)
+
+    def test_no_address_of_that_family(self) -> None:
+        self.resolver.addresses = [V6]
+        result = self.ended(self.over(family=Family.IPV4))
+        self.assertEqual((result.outcome, result.step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
+
+    def test_the_source_is_bound_to_and_names_the_family(self) -> None:
+        self.resolver.addresses = [V6, V4]
+        probing = self.over(source="192.0.2.9")
+        host, port, _, _, bound = self.reactor.tcpClients[0]
+        self.assertEqual((host, port, bound), ("192.0.2.1", 3005, ("192.0.2.9", 0)))
+        self.fail_attempt(ConnectBindError(errno.EADDRNOTAVAIL, ""))
+        self.reactor.advance(ATTEMPT_DELAY)
+        result = self.ended(probing)
+        self.assertEqual(result.outcome, Outcome.CONNECT_FAILED)
+        self.assertEqual(result.detail, "the source address is none of this host's")
+
+    def test_one_address_of_a_name(self) -> None:
+        probing = self.over(address=HostPort("192.0.2.7", 3005))
+        self.assertEqual(self.reactor.tcpClients[0][0], "192.0.2.7")
+        self.fail_attempt(ConnectionRefusedError())
+        result = self.ended(probing)
+        self.assertEqual((result.target.host, result.address), ("echo.example", HostPort("192.0.2.7", 3005)))
+
+
+class IdleTests(ProbeTestCase):
+    def idle(self) -> "Deferred[ProbeResult]":
+        return probe(self.reactor, target("2001:db8::1"), payload=RECORD, timeout=5, idle=60, clocks=self.clocks)
+
+    def test_the_timeout_does_not_count_it(self) -> None:
+        probing = self.idle()
+        self.reactor.advance(4)
+        transport = self.accept()
+        self.reactor.advance(59.5)
+        self.assertEqual(transport.value(), b"")
+        self.reactor.advance(0.5)
+        self.assertEqual(transport.value(), RECORD)
+        self.reactor.advance(0.5)
+        self.protocol.dataReceived(RECORD)
+        self.lose(ConnectionDone())
+        result = self.ended(probing)
+        self.assertTrue(result.echoed)
+        self.assertEqual((result.times.idle, result.times.echo), (60_000_000, 500_000))
+
+    def test_but_all_the_rest(self) -> None:
+        probing = self.idle()
+        self.reactor.advance(4)
+        transport = self.accept()
+        self.reactor.advance(60)
+        self.reactor.advance(1)
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.TIMEOUT, Step.ECHO))
+
+    def test_a_connection_that_dies_in_silence(self) -> None:
+        for how, outcome, words in (
+            (ConnectionDone(), Outcome.CLOSED_EARLY, "closed by the peer after 12.5 s of silence"),
+            (ConnectionLost(), Outcome.RESET, "connection reset after 12.5 s of silence"),
+        ):
+            probing = self.idle()
+            self.accept()
+            self.reactor.advance(12.5)
+            self.lose(how)
+            result = self.ended(probing)
+            self.assertEqual((result.outcome, result.step, result.detail), (outcome, Step.IDLE, words))
+            self.assertEqual((result.times.idle, result.times.echo), (12_500_000, None))
+
+    def test_what_comes_before_the_record_is_no_echo(self) -> None:
+        probing = self.idle()
+        transport = self.accept()
+        self.protocol.dataReceived(RECORD)
+        self.reactor.advance(60)
+        self.assertEqual((transport.value(), transport.disconnected), (b"", True))
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual(
+            (result.outcome, result.detail), (Outcome.CORRUPT, "something came back before the record was sent")
+        )
+
+    def test_cancelled_in_silence(self) -> None:
+        probing = self.idle()
+        transport = self.accept()
+        probing.cancel()
+        self.failureResultOf(probing, CancelledError)
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 class CancelTests(ProbeTestCase):

@@ -25,12 +25,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.core.configuration import ClientTLS, PingConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import command_line_layer, configure
-from echod.core.outcomes import Outcome, Step
+from echod.core.outcomes import Outcome, Step, TLSSession
 from echod.probe import ClientTLSContext
 from echod.probe.handshake import TLSProbeProtocol
+from echod.probe.protocol import Refusal
 from echod.probe.verification import ServerName, chain_refusal
 from tests.support.certificates import Authority, Pair
-from tests.support.sockets import RECORD
 
 
 class ConfigurationTests(SynchronousTestCase):
@@ -144,12 +144,13 @@ class ChainTests(SynchronousTestCase):
     certificate: Any = SimpleNamespace(get_notAfter=lambda: b"20261122103000Z", get_notBefore=lambda: None)
 
     def test_an_issuers_dates(self) -> None:
-        outcome, detail = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 1)
+        outcome, detail, check = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 1)
         self.assertEqual(outcome, Outcome.TLS_EXPIRED)
         self.assertEqual(detail, "the certificate of an issuer expired on 2026-11-22")
+        self.assertEqual(check, "cert has expired")
 
     def test_a_date_that_is_none(self) -> None:
-        outcome, _ = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_NOT_YET_VALID, 0)
+        outcome, _, _ = chain_refusal(self.certificate, X509VerificationCodes.ERR_CERT_NOT_YET_VALID, 0)
         self.assertEqual(outcome, Outcome.TLS_NOT_YET_VALID)
 
     def test_any_other_failure(self) -> None:
@@ -158,7 +159,7 @@ class ChainTests(SynchronousTestCase):
             (X509VerificationCodes.ERR_CERT_REVOKED, "the certificate is invalid: cert revoked"),
             (9999, "the certificate is invalid: OpenSSL error 9999"),
         ):
-            self.assertEqual(chain_refusal(self.certificate, number, 0), (Outcome.TLS_CERTIFICATE_INVALID, words))
+            self.assertEqual(chain_refusal(self.certificate, number, 0)[:2], (Outcome.TLS_CERTIFICATE_INVALID, words))
 
 
 class NameTests(SynchronousTestCase):
@@ -183,10 +184,10 @@ class NameTests(SynchronousTestCase):
 
     def test_names_of_no_host(self) -> None:
         refusal = self.refusal("a.example", self.issued(x509.RFC822Name("a@a.example")))
-        self.assertEqual(refusal, (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
+        self.assertEqual(refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
 
     def test_an_address_written_as_a_name(self) -> None:
-        outcome, detail = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
+        outcome, detail, _ = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
         self.assertEqual(outcome, Outcome.TLS_CERTIFICATE_INVALID)
         self.assertIn("Invalid DNS pattern", detail)
 
@@ -198,12 +199,12 @@ class EndTests(SynchronousTestCase):
     """What the end of a connection amounts to."""
 
     def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
-        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
+        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
         transport: Any = SimpleNamespace(tcp_reason=Failure(ConnectionLost()), showed_certificate=met)
         protocol.transport = transport
         protocol.step = step
-        protocol.received = received
-        return (*protocol.ended_by(Failure(problem)), protocol.step)
+        end = protocol.ended_by(Failure(problem), f"after {received} of 250 bytes", received)
+        return (end.outcome, end.detail, protocol.step)
 
     def error(self, words: str) -> SSL.Error:
         return SSL.Error([("SSL routines", "", words)])
@@ -231,11 +232,13 @@ class EndTests(SynchronousTestCase):
 class HandshakeTests(SynchronousTestCase):
     def test_a_chain_refused_before_is_not_forgiven(self) -> None:
         ended: list[str] = []
-        protocol = TLSProbeProtocol(RECORD, lambda: 0.0, Clock(), lambda _: None, shows_certificate=False)
+        protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
         transport: Any = SimpleNamespace(getHandle=lambda: None, abortConnection=lambda: ended.append("aborted"))
         protocol.transport = transport
-        protocol.refuse((Outcome.TLS_EXPIRED, "first"))
-        protocol.refuse((Outcome.TLS_UNTRUSTED, "second"))
+        first = Refusal(Outcome.TLS_EXPIRED, "first", "cert has expired")
+        protocol.refuse(first)
+        protocol.refuse(Refusal(Outcome.TLS_UNTRUSTED, "second"))
         protocol.handshakeCompleted()
-        self.assertEqual((ended, protocol.sent_at), (["aborted"], None))
-        self.assertEqual(protocol.refusal, (Outcome.TLS_EXPIRED, "first"))
+        self.assertEqual((ended, protocol.ready.called), (["aborted"], False))
+        self.assertEqual(protocol.refusal, first)
+        self.assertEqual(protocol.tls, TLSSession(failed_check="cert has expired"))

@@ -26,9 +26,15 @@ def run_of(*round_trips: int) -> Statistics:
 
 class HeaderTests(SynchronousTestCase):
     def test_what_is_probed(self) -> None:
-        self.assertEqual(header_line(HostPort("localhost", 7), 250), "ECHO localhost port 7: 250 bytes a record")
-        self.assertEqual(header_line(TARGET, 9, ClientTLS()), "ECHO ::1 port 3005 over TLS: 9 bytes a record")
-        unverified = header_line(TARGET, 9, ClientTLS(insecure=True))
+        self.assertEqual(
+            header_line(HostPort("localhost", 7), range(250, 251)), "ECHO localhost port 7: 250 bytes a record"
+        )
+        self.assertEqual(
+            header_line(TARGET, range(9, 10), ClientTLS()), "ECHO ::1 port 3005 over TLS: 9 bytes a record"
+        )
+        unverified = header_line(TARGET, range(9, 10), ClientTLS(insecure=True))
+        swept = header_line(TARGET, range(100, 301, 100))
+        self.assertEqual(swept, "ECHO ::1 port 3005: 100 to 300 bytes a record")
         self.assertEqual(unverified, "ECHO ::1 port 3005 over TLS, the server not verified: 9 bytes a record")
 
 
@@ -45,7 +51,7 @@ class ResultTests(SynchronousTestCase):
     def test_failures_name_their_step(self) -> None:
         for step, words in (
             (Step.RESOLVE, "name resolution"), (Step.CONNECT, "connect"), (Step.TLS, "TLS handshake"),
-            (Step.IDLE, "idle connection"), (Step.ECHO, "echo"),
+            (Step.IDLE, "silence"), (Step.ECHO, "echo"),
         ):  # fmt: skip
             failed = lost(Outcome.TIMEOUT, step, detail="why", address=None)
             line = f"no echo from localhost port 3005: seq=1 {words} failed: why"

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore, IReactorTime
+from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from echod.cli.parsing import add_command, add_options, given
+from echod.cli.payload import payload_of
 from echod.cli.process import on_signal, use_monotonic_clock
 from echod.cli.report import status_lines, verdict_line
 from echod.cli.terminal import Output
@@ -25,9 +26,12 @@ from echod.core.errors import ConfigurationError, EchodError
 from echod.core.kinds import PORT
 from echod.core.options import command_line_layer, configure
 from echod.core.outcomes import ProbeResult
+from echod.core.source import RecordSource
 from echod.core.statistics import Statistics, Tally
-from echod.probe import ClientTLSContext, IProbeReactor, probe, target
-from echod.probe.run import ProbeRun
+from echod.probe import IProbeReactor, prepare_run, target
+
+if TYPE_CHECKING:
+    from echod.probe import ClientTLSContext
 
 __all__ = ["add_to"]
 
@@ -46,18 +50,20 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Probe until the count is reached or a signal comes; return the exit status. Raises EchodError."""
-    configuration = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
-    if configuration.nagios and configuration.count is None:
-        configuration = replace(configuration, count=PLUGIN_PROBES)
+    asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
+    if asked.nagios and asked.count is None and asked.sweep is None and asked.deadline is None:
+        asked = replace(asked, count=PLUGIN_PROBES)
     probed = _target(namespace.host, namespace.port)
-    tls = None if configuration.client_tls is None else ClientTLSContext(configuration.client_tls)
+    asked.route_to(probed)
+    configuration, source = payload_of(asked)
+    tls = _tls(configuration)
     statistics = Statistics()
     output = Output(sys.stdout, os.environ)
     view = view_of(probed, configuration, statistics, output, time.monotonic)
     try:
         try:
             view.begin()
-            tally = _run_to_its_end(probed, configuration, tls, statistics, view, output)
+            tally = _run_to_its_end(probed, configuration, source, tls, statistics, view, output)
         finally:
             output.erase_live_line()
         statistics.finish(tally.sent, tally.elapsed)
@@ -86,10 +92,19 @@ def _target(host: str, port: str) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
+def _tls(configuration: PingConfiguration) -> "ClientTLSContext | None":
+    if configuration.client_tls is None:
+        return None
+    from echod.probe import ClientTLSContext  # takes its time, and a plain probe can do without
+
+    return ClientTLSContext(configuration.client_tls)
+
+
 def _run_to_its_end(
     probed: HostPort,
     configuration: PingConfiguration,
-    tls: ClientTLSContext | None,
+    source: RecordSource,
+    tls: "ClientTLSContext | None",
     statistics: Statistics,
     view: View,
     output: Output,
@@ -99,23 +114,17 @@ def _run_to_its_end(
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
 
-    def told(sequence: int, result: ProbeResult) -> None:
-        result = replace(result, sequence=sequence)
+    def told(result: ProbeResult) -> None:
         statistics.add(result)
         view.told(result)
 
-    probing = ProbeRun(
-        cast("IReactorTime", reactor),
-        lambda: probe(
-            cast("IProbeReactor", reactor),
-            probed,
-            payload=os.urandom(configuration.size),
-            timeout=configuration.timeout,
-            tls=tls,
-        ),
-        interval=configuration.interval,
-        count=configuration.count,
-        told=told,
+    probing = prepare_run(
+        cast("IProbeReactor", reactor),
+        probed,
+        configuration,
+        source,
+        told,
+        tls=tls,
     )
     ended: list[Tally | Failure] = []
 

@@ -41,7 +41,7 @@ _STEPS = {
     Step.RESOLVE: "name resolution",
     Step.CONNECT: "connect",
     Step.TLS: "TLS handshake",
-    Step.IDLE: "idle connection",
+    Step.IDLE: "silence",
     Step.ECHO: "echo",
 }
 _PHASES = {ROUND_TRIP: "round trip", "first_byte": "first byte"}
@@ -67,8 +67,9 @@ class Page(Protocol):
         """Return `text` in a colour, where there is any."""
 
 
-def header_line(target: HostPort, size: int, tls: ClientTLS | None = None) -> str:
+def header_line(target: HostPort, sizes: range, tls: ClientTLS | None = None) -> str:
     """Return the line that says what is about to be probed."""
+    size = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
     over = "" if tls is None else " over TLS, the server not verified" if tls.insecure else " over TLS"
     return f"ECHO {target.host} port {target.port}{over}: {size} bytes a record"
 

@@ -94,7 +94,7 @@ class _LineView(_BaseView):
         self._live_until = float("-inf")
 
     def begin(self) -> None:
-        self._output.say(header_line(self._target, self._asked.size, self._asked.client_tls))
+        self._output.say(header_line(self._target, self._asked.sizes, self._asked.client_tls))
 
     def told(self, result: ProbeResult) -> None:
         self._recent.append(result.times.echo if result.echoed else None)

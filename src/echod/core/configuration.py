@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from echod.core.addresses import HostPort
 from echod.core.assertions import Assertion, Condition
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, Text
+from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, SizeRange, Text
 from echod.core.options import checked, option, options_of
+from echod.core.route import Family, Route, family_of
 from echod.core.statistics import PHASES
 
 __all__ = ["ClientTLS", "Exchange", "PingConfiguration", "ServerConfiguration"]
@@ -138,13 +140,40 @@ _CONDITION = Condition(PHASES)
 class PingConfiguration:
     """What a run of probes is asked to do. Raises ConfigurationError for what cannot be."""
 
-    count: int | None = option(None, Integer(1), "stop after this many probes (default: at Ctrl-C)", short="c")
+    count: int | None = option(
+        None,
+        Integer(1),
+        "stop after this many probes; with sweep, after so many rounds (default: at Ctrl-C; with sweep, 1)",
+        short="c",
+    )
     interval: float = option(
         1.0, Seconds(zero=True), "seconds from one probe to the next; 0: each when the one before ends", short="i"
     )
     timeout: float = option(5.0, Seconds(), "seconds for one probe, from name resolution to the last byte", short="W")
-    size: int = option(
-        DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record; must be the server's", short="s"
+    deadline: float | None = option(
+        None, Seconds(), "end the run after so many seconds, whatever is under way then", short="w"
+    )
+    size: int | None = option(
+        None,
+        Integer(1, LARGEST_RECORD),
+        f"bytes in a record; must be the server's (default: {DEFAULT_RECORD_SIZE}, or the payload file's)",
+        short="s",
+    )
+    sweep: range | None = option(
+        None, SizeRange(1, LARGEST_RECORD), "sizes to probe in turn, one probe each: first:last or first:last:step"
+    )
+    payload: str | None = option(
+        None,
+        Text("random|zero|FILE"),
+        "what records are made of: random bytes, null bytes, or a file's (default: records that describe themselves)",
+    )
+    ipv4: bool = option(False, Flag(), "use IPv4 alone", short="4")
+    ipv6: bool = option(False, Flag(), "use IPv6 alone", short="6")
+    source: str | None = option(None, Address(), "address of this host to connect from")
+    each_address: bool = option(False, Flag(), "probe every address of the name by itself, rather than race them")
+    keep_alive: bool = option(False, Flag(), "send record after record on one connection, as long as it lasts")
+    idle: float | None = option(
+        None, Seconds(), "seconds to hold each connection silent before the record; the timeout does not count them"
     )
     tls: bool = option(False, Flag(), "speak TLS, and send nothing before the server's certificate is verified")
     tls_ca: str | None = option(
@@ -205,6 +234,48 @@ class PingConfiguration:
             raise ConfigurationError(f"{', '.join(given)}: of use only with tls")
         if self.tls_key and self.tls_certificate is None:
             raise ConfigurationError("tls-key: of use only with tls-certificate")
+        self._refuse_what_does_not_go_together()
+
+    def _refuse_what_does_not_go_together(self) -> None:
+        if self.ipv4 and self.ipv6:
+            raise ConfigurationError("ipv4: not with ipv6; without either both are used")
+        if self.source is not None and self.family is not None and self.family is not family_of(self.source):
+            raise ConfigurationError(f"source: {self.source} is not an {self.family.value} address")
+        if self.sweep is not None and self.size is not None:
+            raise ConfigurationError("sweep: not with size; it sets the sizes itself")
+        if self.sweep is not None and self.payload_file is not None:
+            raise ConfigurationError("sweep: not with a payload file, which has one size")
+        if self.idle is not None and self.keep_alive:
+            raise ConfigurationError("idle: not with keep-alive, whose connection is silent for the interval")
+
+    @property
+    def family(self) -> Family | None:
+        """The one family of addresses to use; None: both."""
+        return Family.IPV4 if self.ipv4 else Family.IPV6 if self.ipv6 else None
+
+    @property
+    def payload_file(self) -> str | None:
+        """The file whose bytes are the record; None where it is made of something else."""
+        return None if self.payload in (None, "random", "zero") else self.payload
+
+    @property
+    def sizes(self) -> range:
+        """The sizes of the records, to be taken in turn, bytes. Without a size, as if there were no payload file."""
+        if self.sweep is not None:
+            return self.sweep
+        size = self.size or DEFAULT_RECORD_SIZE
+        return range(size, size + 1)
+
+    @property
+    def probes(self) -> int | None:
+        """How many sequence numbers there are; None: no end."""
+        if self.sweep is not None:
+            return len(self.sweep) * (self.count or 1)
+        return self.count
+
+    def route_to(self, target: HostPort) -> Route:
+        """Return the way to `target`. Raises ConfigurationError where its literal is not of the family asked for."""
+        return Route(target=target, family=self.family, source=self.source)
 
     @property
     def client_tls(self) -> ClientTLS | None:

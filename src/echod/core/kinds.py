@@ -13,7 +13,20 @@ from typing import Protocol
 from echod.core.access import network
 from echod.core.addresses import literal, parse_host
 
-__all__ = ["PORT", "Address", "Choice", "Flag", "Host", "Integer", "Kind", "Many", "Network", "Seconds", "Text"]
+__all__ = [
+    "PORT",
+    "Address",
+    "Choice",
+    "Flag",
+    "Host",
+    "Integer",
+    "Kind",
+    "Many",
+    "Network",
+    "Seconds",
+    "SizeRange",
+    "Text",
+]
 
 
 class Kind(Protocol):
@@ -116,6 +129,39 @@ class Flag:
         return value
 
 
+@dataclass(frozen=True)
+class SizeRange:
+    """Sizes from `low` to `high` in bytes, as `first:last` or `first:last:step`: both ends belong to it."""
+
+    low: int
+    high: int
+    metavar: str = "A:B[:STEP]"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> range:
+        """Return the sizes that `text` means; without a step, every one."""
+        parts = text.split(":")
+        if len(parts) not in (2, 3):
+            raise self._refusal(text)
+        try:
+            first, last, *step = (Integer(1).from_text(part) for part in parts)
+        except ValueError:
+            raise self._refusal(text) from None
+        # The end that is told is part of it where the steps reach it; here as everywhere a range's own end is not.
+        return self.check(range(first, last + 1, *step))
+
+    def check(self, value: object) -> range:
+        """Return `value` where it is a range that ascends and has at least one size."""
+        if not isinstance(value, range) or not value or value.step < 1:
+            raise self._refusal(value)
+        if value[0] < self.low or value[-1] > self.high:
+            raise self._refusal(value)
+        return value
+
+    def _refusal(self, value: object) -> ValueError:
+        return ValueError(f"must be FIRST:LAST or FIRST:LAST:STEP, from {self.low} to {self.high}, not {value}")
+
+
 class _Written(ABC):
     """A kind whose value is what was written, in its checked form."""
 
@@ -148,7 +194,7 @@ class Text(_Written):
 
 @dataclass(frozen=True)
 class Address(_Written):
-    """An IPv4 or IPv6 address to listen on, a scope id allowed; brackets are taken off."""
+    """An IPv4 or IPv6 address of this host, a scope id allowed; brackets are taken off."""
 
     metavar: str = "ADDR"
 

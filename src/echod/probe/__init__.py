@@ -1,4 +1,4 @@
-"""Floor 2: the client. One probe (`probe`), and runs of many (`run`).
+"""Floor 2: the client. One probe (`probe`), record after record on one connection (`Session`), runs of many (`run`).
 
 From another Twisted program:
 
@@ -6,11 +6,51 @@ From another Twisted program:
     result = await probe(reactor, target("echo.example.net", 3005), payload=os.urandom(250), timeout=5)
 
 and over TLS with `tls=ClientTLSContext(ClientTLS())`, which is made once and serves any number of probes.
+docs/library.md has more of it.
 """
 
-from echod.core.configuration import ClientTLS
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.probe.one import IProbeReactor, probe, target
-from echod.probe.tls import ClientTLSContext
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ClientTLS", "ClientTLSContext", "IProbeReactor", "Outcome", "ProbeResult", "Step", "probe", "target"]
+from echod.core.configuration import ClientTLS, PingConfiguration
+from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
+from echod.core.payload import Record, described
+from echod.core.route import Family, Route
+from echod.probe.course import Clocks
+from echod.probe.one import probe, target
+from echod.probe.prober import prepare_run
+from echod.probe.run import ProbeRun
+from echod.probe.session import Session
+from echod.probe.watch import IProbeReactor
+
+if TYPE_CHECKING:
+    from echod.probe.tls import ClientTLSContext
+
+__all__ = [
+    "ClientTLS",
+    "ClientTLSContext",
+    "Clocks",
+    "Family",
+    "IProbeReactor",
+    "Outcome",
+    "PhaseTimes",
+    "PingConfiguration",
+    "ProbeResult",
+    "ProbeRun",
+    "Record",
+    "Route",
+    "Session",
+    "Step",
+    "described",
+    "prepare_run",
+    "probe",
+    "target",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what TLS needs when it is asked for: it would double the time that a plain probe takes to start."""
+    if name == "ClientTLSContext":
+        from echod.probe.tls import ClientTLSContext
+
+        return ClientTLSContext
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,14 +5,15 @@ from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IHandshakeListener, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.outcomes import Outcome, Step
+from echod.core.outcomes import CertificateFacts, Outcome, Step, TLSSession
 from echod.probe.protocol import ProbeProtocol, Refusal
+from echod.probe.wire import Wire
 
 __all__ = ["ProbeTLSTransport", "TLSProbeProtocol"]
 
@@ -41,18 +42,35 @@ _MEANINGS = {
 }
 
 
+@implementer(IHalfCloseableProtocol)
 class ProbeTLSTransport(TLSMemoryBIOProtocol):
     """Twisted's plain TLS transport, which does not hold small writes back, and remembers how TCP ended."""
 
     tcp_reason: Failure = connectionDone
     showed_certificate = False
     """Whether the peer did."""
+    _fin = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take the TCP transport, as one that sends at once."""
+        super().makeConnection(Wire(transport))  # type: ignore[no-untyped-call]  # Twisted's has no annotations
+
+    def readConnectionLost(self) -> None:
+        """TCP's FIN has come: that is the end, also of what is still to be sent."""
+        self._fin = True
+        if cast("ProbeProtocol", self.wrappedProtocol).matcher.waiting:
+            cast("Wire", self.transport).abortConnection()
+        else:
+            cast("Wire", self.transport).loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never: the sending side is not shut alone."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's gives it no default either
         """Note what Twisted's replaces by its own reason, and what it forgets."""
-        self.tcp_reason = reason
+        self.tcp_reason = connectionDone if self._fin else reason
         self.showed_certificate = cast("Any", self).getHandle().get_peer_certificate() is not None
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
+        super().connectionLost(self.tcp_reason)  # type: ignore[no-untyped-call]  # likewise
 
 
 @implementer(IHandshakeListener)
@@ -66,38 +84,56 @@ class TLSProbeProtocol(ProbeProtocol):
 
     def __init__(
         self,
-        payload: bytes,
         now: Callable[[], float],
         clock: IReactorTime,
         name_refusal: Callable[[SSL.Connection], Refusal | None],
+        facts: Callable[[SSL.Connection], CertificateFacts | None],
         *,
         shows_certificate: bool,
     ) -> None:
-        super().__init__(payload, now)
+        """`facts` reads the server's certificate, accepted or not."""
+        super().__init__(now)
         self._clock = clock
         self._name_refusal = name_refusal
+        self._facts = facts
         self._shows_certificate = shows_certificate
         self._closing: IDelayedCall | None = None
+        self.tls = TLSSession()
+
+    @property
+    def _wire(self) -> Wire:
+        return cast("Wire", cast("Any", self.transport).transport)
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take the TLS transport, under which there is a `Wire` already."""
+        Protocol.makeConnection(self, transport)
 
     def _begin(self) -> None:
         """Not before the handshake is complete."""
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Note what is wrong with the server. The first counts."""
+    def refuse(self, refusal: Refusal, certificate: CertificateFacts | None = None) -> None:
+        """Note what is wrong with the server, and its certificate. The first counts."""
         if self.refusal is None:
             self.refusal = refusal
+            self.tls = TLSSession(certificate=certificate, failed_check=refusal.check)
 
     def handshakeCompleted(self) -> None:
-        """Send the record, where the server is who it should be."""
-        refusal = self._name_refusal(cast("Any", self.transport).getHandle())
-        if refusal is not None:
-            self.refuse(refusal)
+        """Let records be sent, where the server is who it should be."""
+        connection = cast("Any", self.transport).getHandle()
+        if self.refusal is None:
+            self.refusal = self._name_refusal(connection)
+            self.tls = TLSSession(
+                version=connection.get_protocol_version_name(),
+                cipher=connection.get_cipher_name(),
+                certificate=self._facts(connection),
+                failed_check=None if self.refusal is None else self.refusal.check,
+            )
         if self.refusal is not None:
             self.abort()
             return
         self.secured_at = self._now()
         self.step = Step.ECHO
-        self._send()
+        self.ready.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that it is over."""
@@ -105,34 +141,42 @@ class TLSProbeProtocol(ProbeProtocol):
             self._closing.cancel()
         super().connectionLost(reason)
 
-    def ended_by(self, reason: Failure) -> Refusal:
+    def close(self) -> None:
+        """Close in order, but do not wait for ever."""
+        super().close()
+        if self._closing is None:
+            self._closing = self._clock.callLater(CLOSE_PATIENCE, self.abort)
+
+    def closed_in_order(self, reason: Failure) -> bool:
+        """Say whether the peer closed as it should; what a FIN without a close_notify cut off, TCP had told of."""
+        return not isinstance(reason.value, SSL.Error) and super().closed_in_order(self._tcp_reason)
+
+    def ended_by(self, reason: Failure, progress: str, received: int) -> Refusal:
         """Return what the transport's `reason` amounts to, which may be an error of OpenSSL's."""
         if isinstance(reason.value, SSL.Error):
-            return self._broken_by(_words(reason.value))
-        tcp_reason = cast("ProbeTLSTransport", self.transport).tcp_reason
-        if self.step is Step.ECHO:
-            return super().ended_by(tcp_reason)
-        how = "closed by the peer" if tcp_reason.check(ConnectionDone) else "reset"
-        return Outcome.TLS_FAILED, f"the connection was {how}"
+            return self._broken_by(_words(reason.value), progress, received)
+        if self.step is not Step.TLS:
+            return super().ended_by(self._tcp_reason, progress, received)
+        how = "closed by the peer" if self._tcp_reason.check(ConnectionDone) else "reset"
+        return Refusal(Outcome.TLS_FAILED, f"the connection was {how}")
 
-    def _broken_by(self, words: str) -> Refusal:
+    @property
+    def _tcp_reason(self) -> Failure:
+        return cast("ProbeTLSTransport", self.transport).tcp_reason
+
+    def _broken_by(self, words: str, progress: str, received: int) -> Refusal:
         _, is_alert, alert = words.rpartition(" alert ")
-        server_had_its_say = cast("ProbeTLSTransport", self.transport).showed_certificate and not self.received
+        server_had_its_say = cast("ProbeTLSTransport", self.transport).showed_certificate and not received
         if is_alert and alert in _ABOUT_OUR_CERTIFICATE and server_had_its_say:
             # With TLS 1.3 the client is done, and sends, before the server has seen its certificate.
             self.step = Step.TLS
             said = "refused the client certificate" if self._shows_certificate else "wants a client certificate"
-            return Outcome.TLS_CLIENT_CERTIFICATE, f"the server {said}: {alert}"
-        if self.step is Step.ECHO:
-            size = len(self._payload)
-            return Outcome.RESET, f"broken off after {self.received} of {size} bytes: {words}"
+            return Refusal(Outcome.TLS_CLIENT_CERTIFICATE, f"the server {said}: {alert}")
+        if self.step is not Step.TLS:
+            return Refusal(Outcome.RESET, f"broken off {progress}: {words}")
         if is_alert:
-            return Outcome.TLS_FAILED, f"the server broke it off: {alert}"
-        return Outcome.TLS_FAILED, _MEANINGS.get(words, words)
-
-    def _close(self) -> None:
-        super()._close()
-        self._closing = self._clock.callLater(CLOSE_PATIENCE, self.abort)
+            return Refusal(Outcome.TLS_FAILED, f"the server broke it off: {alert}")
+        return Refusal(Outcome.TLS_FAILED, _MEANINGS.get(words, words))
 
 
 def _words(problem: SSL.Error) -> str:

@@ -12,7 +12,7 @@ from echod.core.configuration import ClientTLS
 from echod.core.errors import ConfigurationError
 from echod.probe.handshake import ProbeTLSTransport, TLSProbeProtocol
 from echod.probe.protocol import ProbeFactory, Refusal
-from echod.probe.verification import ServerName, chain_refusal
+from echod.probe.verification import ServerName, certificate_facts, chain_refusal
 from echod.tls.context import new_context, show_certificate
 from echod.tls.pem import load_certificates
 
@@ -32,15 +32,16 @@ class ClientTLSContext:
                 raise ConfigurationError(f"tls-name: {asked.name} is not a host name: {problem}") from None
         self._context = _context(asked)
 
-    def factory(self, host: str, payload: bytes, now: Callable[[], float], clock: IReactorTime) -> IProtocolFactory:
-        """Return what makes the protocol of one probe of `host`, under TLS."""
+    def factory(self, host: str, now: Callable[[], float], clock: IReactorTime) -> IProtocolFactory:
+        """Return what makes the protocol of one connection to `host`, under TLS."""
 
         def name() -> ServerName:  # of a name that IDNA refuses, resolution tells
             return ServerName(self._asked.name or host)
 
         def build() -> TLSProbeProtocol:
             refusal = _any if self._asked.insecure else name().refusal
-            return TLSProbeProtocol(payload, now, clock, refusal, shows_certificate=self._asked.certificate is not None)
+            shows = self._asked.certificate is not None
+            return TLSProbeProtocol(now, clock, refusal, certificate_facts, shows_certificate=shows)
 
         return _ClientFactory(_Creator(self._context, name), True, ProbeFactory(build), clock)
 
@@ -51,7 +52,7 @@ class _ClientFactory(TLSMemoryBIOFactory):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Makes the connection of one probe, so that no other target's name gets into it."""
+    """Makes the TLS side of one connection, so that no other target's name gets into it."""
 
     def __init__(self, context: SSL.Context, name: Callable[[], ServerName]) -> None:
         self._context = context
@@ -96,7 +97,7 @@ def _verified(connection: SSL.Connection, certificate: X509, number: int, depth:
         transport: ProbeTLSTransport = connection.get_app_data()
         protocol = transport.wrappedProtocol
         assert isinstance(protocol, TLSProbeProtocol)
-        protocol.refuse(chain_refusal(certificate, number, depth))
+        protocol.refuse(chain_refusal(certificate, number, depth), certificate_facts(connection))
     return bool(ok)
 
 

@@ -5,20 +5,24 @@ catches one of service_identity's errors and logs the other. Here every failure 
 """
 
 import idna
-from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 from OpenSSL.crypto import X509
 from OpenSSL.SSL import Connection, X509VerificationCodes
 from service_identity import VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 
 from echod.core.addresses import literal, shown_host
-from echod.core.outcomes import Outcome
+from echod.core.outcomes import CertificateFacts, Outcome
 from echod.probe.protocol import Refusal
 
-__all__ = ["ServerName", "chain_refusal"]
+__all__ = ["ServerName", "certificate_facts", "chain_refusal"]
 
 _NAMES_SHOWN = 5
 """A certificate may have hundreds of names, and an output line has to be read."""
+
+_NO_NAME = "presented identifiers"
+"""RFC 6125's words, as "reference identifier" is, for the names in a certificate and for the one that is asked for."""
 
 _UNTRUSTED = {
     X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT: "its certificate is missing",
@@ -61,34 +65,67 @@ class ServerName:
         try:
             certificate = connection.get_peer_certificate(as_cryptography=True)
             assert certificate is not None
-            names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-            hosts = [*names.get_values_for_type(DNSName), *map(str, names.get_values_for_type(IPAddress))]
+            hosts = _hosts(certificate)
             if not hosts:
-                return Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"
+                return Refusal(Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host", _NO_NAME)
             verify = verify_ip_address if self._is_address else verify_hostname
             verify(connection, self._name)
         except ExtensionNotFound:
-            return Outcome.TLS_NO_SAN, "the certificate has no subjectAltName"
+            return Refusal(Outcome.TLS_NO_SAN, "the certificate has no subjectAltName", _NO_NAME)
         except VerificationError:
-            return Outcome.TLS_WRONG_NAME, f"the certificate is for {_listed(hosts)}, not for {self._name}"
+            said = f"the certificate is for {_listed(hosts)}, not for {self._name}"
+            return Refusal(Outcome.TLS_WRONG_NAME, said, "reference identifier")
         except Exception as problem:  # what cannot be verified is refused, whatever the reason
-            return (
-                Outcome.TLS_CERTIFICATE_INVALID,
-                f"the certificate's names cannot be read: {_printable(str(problem))}",
-            )
+            said = f"the certificate's names cannot be read: {_printable(str(problem))}"
+            return Refusal(Outcome.TLS_CERTIFICATE_INVALID, said, _NO_NAME)
         return None
+
+
+def certificate_facts(connection: Connection) -> CertificateFacts | None:
+    """Return what the server's certificate says, verified or not; None where it cannot be read, or there is none.
+
+    While the chain is being verified, the certificate is in the chain alone.
+    """
+    try:
+        chain = connection.get_peer_cert_chain(as_cryptography=True)
+        return _facts(chain[0]) if chain else None
+    except ValueError:
+        return None
+
+
+def _facts(certificate: Certificate) -> CertificateFacts:
+    try:
+        hosts = _hosts(certificate)
+    except ExtensionNotFound:
+        hosts = []
+    return CertificateFacts(
+        subject=_printable(certificate.subject.rfc4514_string()),
+        names=tuple(map(_printable, hosts)),
+        issuer=_printable(certificate.issuer.rfc4514_string()),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        fingerprint=certificate.fingerprint(SHA256()).hex(),
+    )
 
 
 def chain_refusal(certificate: X509, number: int, depth: int) -> Refusal:
     """Return what the X509 error `number` amounts to; at `depth` 0 is the server's certificate, above it issuers."""
     whose = "the certificate" if depth == 0 else "the certificate of an issuer"
+    check = _WORDS.get(number, f"OpenSSL error {number}")
     if number == X509VerificationCodes.ERR_CERT_HAS_EXPIRED:
-        return Outcome.TLS_EXPIRED, f"{whose} expired on {_date(certificate.get_notAfter())}"
+        return Refusal(Outcome.TLS_EXPIRED, f"{whose} expired on {_date(certificate.get_notAfter())}", check)
     if number == X509VerificationCodes.ERR_CERT_NOT_YET_VALID:
-        return Outcome.TLS_NOT_YET_VALID, f"{whose} is not valid before {_date(certificate.get_notBefore())}"
+        said = f"{whose} is not valid before {_date(certificate.get_notBefore())}"
+        return Refusal(Outcome.TLS_NOT_YET_VALID, said, check)
     if number in _UNTRUSTED:
-        return Outcome.TLS_UNTRUSTED, f"the certificate's issuer is not trusted: {_UNTRUSTED[number]}"
-    return Outcome.TLS_CERTIFICATE_INVALID, f"{whose} is invalid: {_WORDS.get(number, f'OpenSSL error {number}')}"
+        return Refusal(Outcome.TLS_UNTRUSTED, f"the certificate's issuer is not trusted: {_UNTRUSTED[number]}", check)
+    return Refusal(Outcome.TLS_CERTIFICATE_INVALID, f"{whose} is invalid: {check}", check)
+
+
+def _hosts(certificate: Certificate) -> list[str]:
+    """Return the host names and addresses of the subjectAltName. Raises ExtensionNotFound, or ValueError."""
+    names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    return [*names.get_values_for_type(DNSName), *map(str, names.get_values_for_type(IPAddress))]
 
 
 def _date(asn1: bytes | None) -> str:

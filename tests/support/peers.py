@@ -1,0 +1,115 @@
+"""Echo peers that are not the daemon: plain sockets in threads, each behaviour a function, every wait bounded."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.support.processes import abort
+from tests.support.tls_server import tls_server
+
+Peer = Callable[[socket.socket], None]
+
+
+def stream(connection: socket.socket) -> None:
+    """Send back what comes as it comes, as RFC 862 has it."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+
+
+def receive(connection: socket.socket, size: int = 250) -> bytes:
+    """Return `size` bytes, or what there was before the end."""
+    data = b""
+    while len(data) < size and (piece := connection.recv(size - len(data))):
+        data += piece
+    return data
+
+
+def one_then_close(connection: socket.socket) -> None:
+    """Echo one record, and close at once."""
+    connection.sendall(receive(connection))
+
+
+def flips(offset: int) -> Peer:
+    """Return the peer that changes one bit at `offset`."""
+
+    def behave(connection: socket.socket) -> None:
+        data = bytearray(receive(connection))
+        data[offset] ^= 4
+        connection.sendall(data)
+        connection.recv(1)
+
+    return behave
+
+
+def one_behind() -> Peer:
+    """Return the peer that answers with the record before: on the first connection, with what came."""
+    before: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        data = receive(connection)
+        connection.sendall(before[-1] if before else data)
+        before.append(data)
+        connection.recv(1)
+
+    return behave
+
+
+def swaps(connection: socket.socket) -> None:
+    """Gather two records, and send the second first."""
+    first, second = receive(connection), receive(connection)
+    connection.sendall(second + first)
+    connection.recv(1)
+
+
+def sends(answer: bytes) -> Peer:
+    """Return the peer that answers with `answer`, whatever came."""
+
+    def behave(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(answer)
+        connection.recv(1)
+
+    return behave
+
+
+def forgets(after: float) -> Peer:
+    """Return the peer that resets a connection on which nothing came for `after` seconds."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.settimeout(after)
+        try:
+            stream(connection)
+        except TimeoutError:
+            abort(connection)
+
+    return behave
+
+
+def delays(seconds: float) -> Peer:
+    """Return the peer that echoes after `seconds`."""
+
+    def behave(connection: socket.socket) -> None:
+        while data := connection.recv(65536):
+            time.sleep(seconds)
+            connection.sendall(data)
+
+    return behave
+
+
+def swallows_from(size: int) -> Peer:
+    """Return the peer to which nothing of `size` bytes or more gets through: an MTU black hole."""
+
+    def behave(connection: socket.socket) -> None:
+        while data := connection.recv(65536):
+            if len(data) < size:
+                connection.sendall(data)
+
+    return behave
+
+
+@contextmanager
+def peer(behave: Peer) -> Iterator[int]:
+    """Give the port of such a peer, on every address of this host; it is stopped afterwards."""
+    with tls_server(behave) as server:
+        yield server.port

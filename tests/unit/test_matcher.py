@@ -1,0 +1,227 @@
+"""What came back, in every fragmentation."""
+
+import time
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.configuration import LARGEST_RECORD
+from echod.core.matcher import Finding, Matcher, Verdict
+from echod.core.payload import HEADER_SIZE, Record, described, opaque
+
+RUN, OTHER_RUN = 1, 2
+
+
+def record(sequence: int, size: int = 250, run: int = RUN) -> Record:
+    return described(run, sequence, 1_800_000_000_000_000 + sequence, size)
+
+
+ONE, TWO, THREE = record(1), record(2), record(3)
+STRANGER = record(1, run=OTHER_RUN)
+
+Told = tuple[int, Verdict, int | None, int | None]
+
+
+def flipped(data: bytes, offset: int, change: int = 1) -> bytes:
+    return data[:offset] + bytes([data[offset] ^ change]) + data[offset + 1 :]
+
+
+def fragmentations(stream: bytes) -> Iterator[list[bytes]]:
+    """Whole, byte by byte, in halves, and in random pieces."""
+    yield [stream]
+    yield [stream[n : n + 1] for n in range(len(stream))]
+    yield [stream[: len(stream) // 2], stream[len(stream) // 2 :]]
+    random = Random(7)
+    for _ in range(10):
+        cuts = sorted(random.sample(range(len(stream)), min(6, len(stream))))
+        yield [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if a < b]
+
+
+def told(findings: Sequence[Finding]) -> list[Told]:
+    return [(each.record.sequence, each.verdict, each.offset, each.other) for each in findings]
+
+
+class MatcherTestCase(SynchronousTestCase):
+    def judged(self, out: Sequence[Record], stream: bytes, *expected: Told) -> None:
+        """Check what `stream` amounts to, however it is cut."""
+        for pieces in fragmentations(stream):
+            matcher = Matcher()
+            findings = [finding for each in out for finding in matcher.expect(each)]
+            for piece in pieces:
+                findings += matcher.feed(piece, 1.0)
+            self.assertEqual(told(findings), list(expected), [len(piece) for piece in pieces])
+
+
+class InOrderTests(MatcherTestCase):
+    def test_echoed(self) -> None:
+        self.judged([ONE], ONE.data, (1, Verdict.ECHOED, None, None))
+
+    def test_one_after_the_other(self) -> None:
+        echoes = [(n, Verdict.ECHOED, None, None) for n in (1, 2, 3)]
+        self.judged([ONE, TWO, THREE], ONE.data + TWO.data + THREE.data, *echoes)
+
+    def test_sizes_may_differ(self) -> None:
+        out = [record(1, 40), record(2, 9), record(3, 1000)]
+        stream = b"".join(each.data for each in out)
+        self.judged(out, stream, *((n, Verdict.ECHOED, None, None) for n in (1, 2, 3)))
+
+    def test_a_part_is_no_verdict(self) -> None:
+        self.judged([ONE, TWO], ONE.data[:249])
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        matcher.feed(ONE.data[:100], 1.0)
+        matcher.feed(ONE.data[100:200], 2.0)
+        self.assertEqual((matcher.received(ONE), matcher.began(ONE), matcher.difference(ONE)), (200, 1.0, None))
+        self.assertEqual((matcher.received(TWO), matcher.began(TWO)), (0, None))
+
+    def test_the_time_of_the_first_byte(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        matcher.feed(ONE.data[:9], 1.0)
+        found = matcher.feed(ONE.data[9:] + TWO.data[:1], 2.0) + matcher.feed(TWO.data[1:], 3.0)
+        self.assertEqual([each.began for each in found], [1.0, 2.0])
+
+
+class CorruptTests(MatcherTestCase):
+    @given(st.integers(0, 249), st.integers(1, 255))
+    def test_a_changed_byte_anywhere(self, offset: int, change: int) -> None:
+        self.judged([ONE], flipped(ONE.data, offset, change), (1, Verdict.CORRUPT, offset, None))
+
+    @given(st.integers(0, 249), st.integers(0, 7))
+    def test_a_flipped_bit_never_makes_another_runs_record(self, offset: int, bit: int) -> None:
+        """Also where another record is out, which it might be taken for."""
+        stream = flipped(ONE.data, offset, 1 << bit) + TWO.data
+        self.judged([ONE, TWO], stream, (1, Verdict.CORRUPT, offset, None), (2, Verdict.ECHOED, None, None))
+
+    @given(st.binary(min_size=40, max_size=600), st.integers(0, 3))
+    def test_whatever_comes(self, noise: bytes, seed: int) -> None:
+        """Every cut of any stream comes to the same, and nothing but an echo is taken for one."""
+        results = []
+        for pieces in fragmentations(noise):
+            matcher = Matcher()
+            findings = matcher.expect(ONE) + matcher.expect(opaque(2, bytes([seed]) * 9))
+            for piece in pieces:
+                findings += matcher.feed(piece, 1.0)
+            results.append(told(findings))
+        self.assertTrue(all(each == results[0] for each in results))
+        self.assertNotIn((1, Verdict.ECHOED, None, None), results[0])
+
+    def test_a_record_without_a_header_is_judged_at_the_byte(self) -> None:
+        for out in (opaque(1, bytes(250)), record(1, HEADER_SIZE - 1)):
+            matcher = Matcher()
+            matcher.expect(out)
+            self.assertEqual(told(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
+
+    def test_what_is_not_clear_yet_is_told_when_asked(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        self.assertEqual(matcher.feed(flipped(ONE.data, 5)[:20], 1.0), [])
+        self.assertEqual((matcher.difference(ONE), matcher.received(ONE)), (5, 20))
+
+
+class OthersTests(MatcherTestCase):
+    def test_an_earlier_record(self) -> None:
+        self.judged([TWO], ONE.data, (2, Verdict.STALE, None, 1))
+
+    def test_after_an_earlier_record_those_that_are_out_may_follow(self) -> None:
+        stream = ONE.data + TWO.data + THREE.data
+        self.judged([TWO, THREE], stream, (2, Verdict.STALE, None, 1), (3, Verdict.ECHOED, None, None))
+
+    def test_instead_of_it(self) -> None:
+        self.judged([TWO, THREE], ONE.data + THREE.data, (2, Verdict.STALE, None, 1), (3, Verdict.ECHOED, None, None))
+
+    def test_the_same_number_made_at_another_time(self) -> None:
+        self.judged([ONE], described(RUN, 1, 5, 250).data, (1, Verdict.STALE, None, 1))
+
+    def test_another_runs(self) -> None:
+        self.judged([ONE], STRANGER.data, (1, Verdict.FOREIGN, None, None))
+        self.judged([ONE], record(1, 40, OTHER_RUN).data, (1, Verdict.FOREIGN, None, None))
+
+    def test_of_any_size(self) -> None:
+        stream = record(9, 1000, OTHER_RUN).data + TWO.data
+        self.judged([ONE, TWO], stream, (1, Verdict.FOREIGN, None, None), (2, Verdict.ECHOED, None, None))
+
+    def test_reordered(self) -> None:
+        self.judged([ONE, TWO], TWO.data + ONE.data, (2, Verdict.REORDERED, None, 1), (1, Verdict.ECHOED, None, None))
+        self.judged(
+            [ONE, TWO, THREE],
+            THREE.data + ONE.data + TWO.data,
+            (3, Verdict.REORDERED, None, 1),
+            (1, Verdict.ECHOED, None, None),
+            (2, Verdict.ECHOED, None, None),
+        )
+
+    def test_a_reordered_one_is_compared_too(self) -> None:
+        stream = flipped(TWO.data, 200) + ONE.data
+        self.judged([ONE, TWO], stream, (2, Verdict.CORRUPT, 200, None), (1, Verdict.ECHOED, None, None))
+
+    def test_truncated_where_another_follows(self) -> None:
+        for size in (1, 39, 40, 100, 249):
+            stream = ONE.data[:size] + TWO.data
+            self.judged([ONE, TWO], stream, (1, Verdict.TRUNCATED, size, 2), (2, Verdict.ECHOED, None, None))
+
+
+class AbandonedTests(MatcherTestCase):
+    def test_a_late_echo_is_no_verdict_and_no_harm(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        matcher.abandon(ONE)
+        self.assertEqual(told(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+
+    def test_one_that_never_comes_is_overtaken_by_nobody(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        matcher.abandon(ONE)
+        self.assertEqual(told(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+
+
+class UnaskedTests(MatcherTestCase):
+    def test_an_echo_that_came_twice(self) -> None:
+        for pieces in fragmentations(ONE.data):
+            matcher = Matcher()
+            matcher.expect(ONE)
+            matcher.feed(ONE.data, 1.0)
+            for piece in pieces:
+                self.assertEqual(matcher.feed(piece, 1.0), [])
+            self.assertTrue(matcher.unasked)
+            self.assertEqual(told(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
+
+    def test_an_echo_that_begins_twice(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        self.assertEqual(told(matcher.feed(ONE.data + ONE.data[:10], 1.0)), [(1, Verdict.ECHOED, None, None)])
+        self.assertEqual(matcher.expect(TWO), [])
+        self.assertEqual(told(matcher.feed(ONE.data[10:] + TWO.data, 1.0)), [(2, Verdict.STALE, None, 1)])
+
+    def test_bytes_before_any_record_are_no_echo_of_it(self) -> None:
+        matcher = Matcher()
+        zeros = opaque(1, bytes(250))
+        matcher.feed(zeros.data, 1.0)
+        self.assertEqual(told(matcher.expect(zeros)), [(1, Verdict.CORRUPT, 0, None)])
+
+    def test_they_are_held_within_bounds(self) -> None:
+        matcher = Matcher()
+        for _ in range(20):
+            matcher.feed(bytes(LARGEST_RECORD // 4), 1.0)
+        self.assertEqual(len(matcher._held), LARGEST_RECORD)
+
+
+class CostTests(SynchronousTestCase):
+    def test_the_largest_record_in_small_pieces(self) -> None:
+        """Twice the bytes, twice the time: were each piece to cost the whole, this would take minutes."""
+        large = record(1, LARGEST_RECORD)
+        for stream, expected in ((large.data, None), (flipped(large.data, LARGEST_RECORD - 1), LARGEST_RECORD - 1)):
+            matcher = Matcher()
+            findings = matcher.expect(large)
+            began = time.process_time()
+            for at in range(0, LARGEST_RECORD, 16):
+                findings += matcher.feed(stream[at : at + 16], 1.0)
+            self.assertEqual([each.offset for each in findings], [expected])
+            self.assertLess(time.process_time() - began, 5)

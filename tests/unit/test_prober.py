@@ -1,0 +1,176 @@
+"""What a run's beats send out, and where to."""
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core import source
+from echod.core.errors import ConfigurationError
+from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.payload import read_header
+from echod.core.statistics import Tally
+from echod.probe import Clocks, PingConfiguration, ProbeRun, prepare_run, target
+from tests.support.memory import MemoryResolver, MemoryTransport
+
+V6 = IPv6Address("TCP", "2001:db8::1", 3005)
+V4 = IPv4Address("TCP", "192.0.2.1", 3005)
+
+
+class ProberTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.resolver = MemoryResolver([V6, V4])
+        self.reactor.installNameResolver(self.resolver)
+        self.told: list[ProbeResult] = []
+        self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
+
+    def start(self, host: str = "2001:db8::1", **asked: Any) -> "Deferred[Tally]":
+        self.running: ProbeRun = prepare_run(
+            self.reactor,
+            target(host),
+            PingConfiguration(**asked),
+            source.describing(7),
+            self.told.append,
+            clocks=Clocks(self.reactor.seconds, lambda: 1_800_000_000.0),
+        )
+        return self.running.start()
+
+    def accept(self, number: int = -1) -> MemoryTransport:
+        host, port, factory = self.reactor.tcpClients[number][:3]
+        peer = IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+        transport = MemoryTransport()
+        transport.peerAddr = peer
+        transport.connect(factory.buildProtocol(peer))
+        return transport
+
+    def echo(self, transport: MemoryTransport) -> bytes:
+        record: bytes = transport.value()
+        transport.clear()
+        transport.receive(record)
+        return record
+
+    def refuse(self, number: int) -> None:
+        failure = Failure(ConnectionRefusedError())
+        self.reactor.tcpClients[number][2].clientConnectionFailed(self.reactor.connectors[number], failure)
+
+    def test_records_say_whose_they_are(self) -> None:
+        done = self.start(count=2)
+        for n in (1, 2):
+            header = read_header(self.echo(self.accept()))
+            assert header is not None
+            self.assertEqual((header.run, header.sequence, header.size), (7, n, 250))
+            self.assertEqual(header.made, 1_800_000_000_000_000)
+            self.reactor.advance(1)
+        self.assertEqual(self.successResultOf(done).echoed, 2)
+        self.assertEqual([result.sequence for result in self.told], [1, 2])
+
+    def test_a_sweep_takes_each_size_in_turn(self) -> None:
+        done = self.start(sweep=range(100, 301, 100), count=2, interval=0.0)
+        for _ in range(6):
+            self.echo(self.accept())
+            self.reactor.advance(0)
+        self.assertEqual([result.size for result in self.told], [100, 200, 300] * 2)
+        self.assertEqual(self.successResultOf(done).echoed, 6)
+
+    def test_a_run_that_keeps_its_connection_closes_it_at_the_end(self) -> None:
+        done = self.start(keep_alive=True, count=2)
+        transport = self.accept()
+        self.echo(transport)
+        self.reactor.advance(1)
+        self.assertIsNone(transport.over)
+        self.echo(transport)
+        self.assertEqual(self.successResultOf(done).echoed, 2)
+        self.assertIsNotNone(transport.over)
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_an_interrupt_ends_the_connection_that_is_kept(self) -> None:
+        done = self.start(keep_alive=True)
+        transport = self.accept()
+        self.echo(transport)
+        self.running.interrupt()
+        self.assertEqual(self.successResultOf(done).sent, 1)
+        self.assertIsNotNone(transport.over)
+
+    def test_each_address_by_itself(self) -> None:
+        done = self.start("echo.example", each_address=True, count=2)
+        for n in (0, 2):
+            self.assertEqual([c[0] for c in self.reactor.tcpClients[n:]], ["2001:db8::1", "192.0.2.1"])
+            self.refuse(n)
+            self.echo(self.accept(n + 1))
+            self.reactor.advance(1)
+        tally = self.successResultOf(done)
+        self.assertEqual((tally.sent, tally.echoed, tally.lost), (4, 2, 2))
+        self.assertEqual(
+            [(result.sequence, result.target.host, result.address, result.outcome) for result in self.told],
+            [
+                (n, "echo.example", target(host), outcome)
+                for n in (1, 2)
+                for host, outcome in (("2001:db8::1", Outcome.REFUSED), ("192.0.2.1", Outcome.ECHOED))
+            ],
+        )
+        self.assertTrue(all(result.times.resolve == 0 for result in self.told))
+
+    def test_each_address_has_a_connection_of_its_own_to_keep(self) -> None:
+        self.start("echo.example", each_address=True, keep_alive=True, interval=1.0)
+        kept = [self.accept(0), self.accept(1)]
+        for transport in kept:
+            self.echo(transport)
+        self.reactor.advance(1)
+        for transport in kept:
+            self.echo(transport)
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.assertEqual([result.sequence for result in self.told], [1, 1, 2, 2])
+        self.running.interrupt()
+
+    def test_each_address_of_one_family(self) -> None:
+        self.start("echo.example", each_address=True, ipv4=True)
+        self.assertEqual([c[0] for c in self.reactor.tcpClients], ["192.0.2.1"])
+        self.running.interrupt()
+
+    def test_each_address_of_a_literal(self) -> None:
+        self.start("192.0.2.1", each_address=True, count=1)
+        self.refuse(0)
+        self.assertIsNone(self.told[0].times.resolve)
+
+    def test_each_address_of_a_name_without_any(self) -> None:
+        self.resolver.addresses = []
+        done = self.start("nosuch.example", each_address=True, count=1)
+        self.assertEqual(self.successResultOf(done).lost, 1)
+        self.assertEqual((self.told[0].outcome, self.told[0].step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
+
+    def test_each_address_of_what_can_be_no_name(self) -> None:
+        self.start("ü_x.example", each_address=True, count=1)
+        self.assertEqual(self.told[0].outcome, Outcome.RESOLVE_FAILED)
+
+    def test_each_address_where_the_resolver_does_not_answer(self) -> None:
+        self.resolver.at_once = False
+        done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
+        self.reactor.advance(3)
+        self.assertEqual(self.successResultOf(done).lost, 1)
+        self.assertEqual((self.told[0].outcome, self.told[0].step), (Outcome.TIMEOUT, Step.RESOLVE))
+        self.resolver.answer()  # too late, and without effect
+
+    def test_each_address_within_one_timeout(self) -> None:
+        self.resolver.at_once = False
+        self.start("slow.example", each_address=True, count=1, timeout=3.0)
+        self.reactor.advance(2)
+        self.resolver.answer()
+        self.reactor.advance(1)
+        self.assertEqual([result.outcome for result in self.told], [Outcome.CONNECT_TIMEOUT] * 2)
+        self.assertEqual([result.times.resolve for result in self.told], [2_000_000] * 2)
+
+    def test_interrupted_while_resolving(self) -> None:
+        self.resolver.at_once = False
+        done = self.start("slow.example", each_address=True)
+        self.running.interrupt()
+        self.assertEqual(self.successResultOf(done).unfinished, 1)
+        self.assertEqual(self.told, [])
+
+    def test_a_literal_of_the_other_family(self) -> None:
+        with self.assertRaises(ConfigurationError):
+            self.start(ipv4=True)

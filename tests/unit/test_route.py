@@ -1,0 +1,96 @@
+import struct
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.addresses import HostPort
+from echod.core.configuration import LARGEST_RECORD, PingConfiguration
+from echod.core.errors import ConfigurationError
+from echod.core.kinds import SizeRange
+from echod.core.outcomes import KernelFacts
+from echod.core.route import Family, Route
+from echod.core.tcp_info import TCP_INFO_SIZE, kernel_facts
+
+NAME, V4, V6 = (HostPort(host, 3005) for host in ("echo.example", "192.0.2.1", "2001:db8::1"))
+
+
+class RouteTests(SynchronousTestCase):
+    def test_the_one_family(self) -> None:
+        for route, only in (
+            (Route(target=NAME), None),
+            (Route(target=NAME, family=Family.IPV4), Family.IPV4),
+            (Route(target=NAME, source="::1"), Family.IPV6),
+            (Route(target=V4, source="127.0.0.1"), Family.IPV4),
+            (Route(target=NAME, family=Family.IPV6, source="fe80::1%eth0"), Family.IPV6),
+        ):
+            self.assertIs(route.only, only)
+
+    def test_the_one_address(self) -> None:
+        self.assertIsNone(Route(target=NAME).literal)
+        self.assertEqual(Route(target=V4).literal, V4)
+        self.assertEqual(Route(target=NAME, address=V6).literal, V6)
+
+    def test_what_does_not_go_together(self) -> None:
+        for asked, words in (
+            ({"target": V6, "family": Family.IPV4}, "ipv4: 2001:db8::1 is an IPv6 address"),
+            ({"target": V4, "family": Family.IPV6}, "ipv6: 192.0.2.1 is an IPv4 address"),
+            ({"target": V4, "source": "::1"}, "source: ::1 reaches no IPv4 address"),
+            ({"target": NAME, "source": "::1", "family": Family.IPV4}, "source: ::1 is not an IPv4 address"),
+            ({"target": NAME, "source": "eth0"}, "source: eth0 is not an IPv4 or IPv6 address"),
+        ):
+            with self.assertRaises(ConfigurationError) as refused:
+                Route(**asked)  # type: ignore[arg-type]  # the words say what is what
+            self.assertEqual(str(refused.exception), words)
+
+
+class SizesTests(SynchronousTestCase):
+    def test_ranges(self) -> None:
+        sizes = SizeRange(1, LARGEST_RECORD)
+        self.assertEqual(list(sizes.from_text("1:3")), [1, 2, 3])
+        self.assertEqual(list(sizes.from_text("100:1500:700")), [100, 800, 1500])
+        self.assertEqual(list(sizes.from_text("9:9")), [9])
+
+    def test_refused(self) -> None:
+        sizes = SizeRange(1, 99)
+        for text in ("", "1", "1:", ":9", "9:1", "0:9", "1:100", "1:9:0", "1:9:1:1", "1:9:-1", "a:b", "1.5:9"):
+            with self.assertRaises(ValueError, msg=text) as refused:
+                sizes.from_text(text)
+            self.assertTrue(str(refused.exception).startswith("must be FIRST:LAST or FIRST:LAST:STEP"))
+        for value in ("1:9", range(0), range(9, 1, -1), range(1, 200), None):
+            with self.assertRaises(ValueError):
+                sizes.check(value)
+
+    def test_of_a_run(self) -> None:
+        for asked, sizes, probes in (
+            (PingConfiguration(), [250], None),
+            (PingConfiguration(size=9, count=3), [9], 3),
+            (PingConfiguration(sweep=range(1, 4)), [1, 2, 3], 3),
+            (PingConfiguration(sweep=range(1, 4), count=2), [1, 2, 3], 6),
+        ):
+            self.assertEqual((list(asked.sizes), asked.probes), (sizes, probes))
+
+
+class KernelFactsTests(SynchronousTestCase):
+    """Offsets are those of struct tcp_info in linux/tcp.h."""
+
+    def info(self) -> bytes:
+        words = {16: 1440, 60: 1500, 68: 25_000, 72: 3_000, 100: 2, 148: 24_000}
+        return b"".join(struct.pack("=I", words.get(at, 0xAAAA)) for at in range(0, 248, 4))
+
+    def test_whole(self) -> None:
+        facts = KernelFacts(rtt=25_000, rtt_variation=3_000, min_rtt=24_000, retransmits=2, mss=1440, path_mtu=1500)
+        self.assertEqual(kernel_facts(self.info()), facts)
+        self.assertEqual(kernel_facts(self.info()[:TCP_INFO_SIZE]), facts)
+
+    def test_of_an_older_kernel(self) -> None:
+        for length in (104, 148, 151):
+            facts = kernel_facts(self.info()[:length])
+            assert facts is not None
+            self.assertEqual((facts.retransmits, facts.min_rtt), (2, None))
+        for length in (0, 1, 103):
+            self.assertIsNone(kernel_facts(self.info()[:length]))
+
+    def test_no_sample_yet(self) -> None:
+        info = self.info()[:148] + b"\xff" * 4
+        facts = kernel_facts(info)
+        assert facts is not None
+        self.assertIsNone(facts.min_rtt)
