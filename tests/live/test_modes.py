@@ -139,7 +139,7 @@ async def test_overlapping_records() -> None:
 async def test_what_came_instead(
     behave: Callable[[Any], None], outcome: Outcome, detail: str, offset: int | None
 ) -> None:
-    with peers.peer(lambda connection: (time.sleep(0.02), behave(connection))[1]) as port:
+    with peers.peer(behave) as port:
         result = await probe(reactor, target("::1", port), payload=OURS[0], timeout=0.3)
         if outcome is Outcome.CLOSED_EARLY and result.outcome is Outcome.RESET:
             return  # a close with unread input is a reset (RFC 1122 section 4.2.2.13), which may overtake the FIN

@@ -1,6 +1,6 @@
 """Record after record on one connection: who goes over which, and what comes of it."""
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,7 +19,7 @@ PEER = IPv6Address("TCP", "2001:db8::1", 3005)
 
 class SessionTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = cast("Any", MemoryReactorClock())
         self.session = Session(
             self.reactor, target("2001:db8::1"), clocks=Clocks(self.reactor.seconds, self.reactor.seconds)
         )

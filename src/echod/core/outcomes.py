@@ -65,9 +65,9 @@ class Outcome(Enum):
     TIMEOUT = "timeout"
     """Name resolution, the TLS handshake or the echo took longer than the probe may."""
     CORRUPT = "corrupt"
-    """Other bytes came back than were sent."""
+    """Other bytes came back than were sent, or more, or the next record before this one was whole."""
     STALE = "stale"
-    """An earlier record of this run came back."""
+    """Another record of this run came back: one that was echoed before, or one of another connection."""
     REORDERED = "reordered"
     """A record came back before one that was sent earlier on the same connection."""
     FOREIGN = "foreign"
@@ -142,7 +142,10 @@ class TLSSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFacts:
-    """What the kernel knows of the connection, from TCP_INFO (tcp(7)), when the echo was back or had failed."""
+    """What the kernel knows of the connection, from TCP_INFO (tcp(7)), when the echo was back or had failed.
+
+    Not after a reset: with it the kernel has forgotten the connection.
+    """
 
     rtt: int
     """The smoothed round-trip time of segments, microseconds."""
@@ -183,7 +186,7 @@ class ProbeResult:
     received: int = 0
     """Bytes that came back."""
     offset: int | None = None
-    """Of corrupt: where the first byte that differs is, from 0."""
+    """Of corrupt: where the first byte that differs is, from 0; of a record that was cut off, how much of it came."""
     reconnected: bool = False
     """Of a run that keeps its connection: whether this probe had to make a new one, not being the first."""
     tls: TLSSession | None = None

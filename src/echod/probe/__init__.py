@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what TLS needs when it is asked for: it would double the time that a plain probe takes to start."""
+    """Import our side of TLS when it is asked for. OpenSSL is there by then: Twisted's endpoints bring it along."""
     if name == "ClientTLSContext":
         from echod.probe.tls import ClientTLSContext
 
