@@ -5,8 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,14 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.cli import launch, process
 from echod.cli.main import main
-from echod.cli.report import header_line, result_line, summary_lines
 from echod.cli.tap import Options
-from echod.core.addresses import HostPort
 from echod.core.configuration import PingConfiguration, ServerConfiguration
 from echod.core.errors import ConfigurationError, ListenError
 from echod.core.options import options_of
-from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
-from echod.core.statistics import Distribution, Tally
 
 
 def written(test: SynchronousTestCase, content: bytes) -> str:
@@ -33,53 +27,6 @@ def written(test: SynchronousTestCase, content: bytes) -> str:
     path = Path(directory.name, "echod.toml")
     path.write_bytes(content)
     return str(path)
-
-
-ECHOED = ProbeResult(
-    target=HostPort("localhost", 3005),
-    outcome=Outcome.ECHOED,
-    step=Step.ECHO,
-    address=HostPort("::1", 3005),
-    size=250,
-    received=250,
-    sequence=3,
-    started=datetime.now(UTC),
-    times=PhaseTimes(echo=12346),
-)
-
-
-class ReportTests(SynchronousTestCase):
-    def test_header(self) -> None:
-        self.assertEqual(
-            header_line(HostPort("localhost", 7), range(250, 251)), "ECHO localhost port 7: 250 bytes a record"
-        )
-
-    def test_an_echo(self) -> None:
-        self.assertEqual(result_line(ECHOED), "250 bytes from ::1 port 3005: seq=3 time=12.346 ms")
-
-    def test_failures_name_their_step(self) -> None:
-        failed = replace(ECHOED, outcome=Outcome.TIMEOUT, times=PhaseTimes(), detail="why", address=None)
-        for step, words in (
-            (Step.RESOLVE, "name resolution"), (Step.CONNECT, "connect"), (Step.IDLE, "silence"), (Step.ECHO, "echo"),
-        ):  # fmt: skip
-            line = result_line(replace(failed, step=step))
-            self.assertEqual(line, f"no echo from localhost port 3005: seq=3 {words} failed: why")
-
-    def test_summary(self) -> None:
-        tally = Tally(sent=4, echoed=2, lost=1, elapsed=3.5, round_trips=Distribution(0.001, 0.002, 0.0303, 0.04))
-        self.assertEqual(
-            summary_lines(HostPort("::1", 3005), tally),
-            [
-                "",
-                "--- ::1 port 3005 echo statistics ---",
-                "4 sent, 2 echoed, 1 lost (33.3%), 1 unfinished, time 3500 ms",
-                "round trip min/median/p99/max = 1.000/2.000/30.300/40.000 ms",
-            ],
-        )
-
-    def test_a_summary_without_an_echo(self) -> None:
-        lines = summary_lines(HostPort("::1", 1), Tally(sent=1, echoed=0, lost=1, elapsed=0.0, round_trips=None))
-        self.assertEqual(lines[-1], "1 sent, 0 echoed, 1 lost (100%), time 0 ms")
 
 
 class TapTests(SynchronousTestCase):
@@ -130,6 +77,8 @@ class MainTests(SynchronousTestCase):
         for words in (
             [], ["nosuch"], ["--nosuch"], ["ping"], ["ping", "a b"], ["ping", "::1", "70000"], ["ping", "::1", "x"],
             ["ping", "::1", "--count", "0"], ["ping", "::1", "--interval", "nan"], ["ping", "::1", "--time", "1"],
+            ["ping", "::1", "-W", "0"], ["ping", "::1", "--assert", "p98<1ms"], ["ping", "::1", "--summary"],
+            ["ping", "::1", "-q", "-v"], ["ping", "::1", "--warning", "lost>0"],
             ["ping", "::1", "-W", "0"], ["ping", "::1", "-4"], ["ping", "127.0.0.1", "-6"], ["ping", "::1", "-46"],
             ["ping", "::1", "--source", "127.0.0.1"], ["ping", "::1", "-4", "--source", "::1"],
             ["ping", "::1", "--source", "eth0"], ["ping", "::1", "--sweep", "9:1"], ["ping", "::1", "--sweep", "9"],
@@ -145,6 +94,13 @@ class MainTests(SynchronousTestCase):
             self.assertEqual((status, out), (2, ""), words)
             self.assertEqual(err.count("\n"), 1, err)
             self.assertTrue(err.startswith("echod"), err)
+
+    def test_a_plugin_tells_of_usage_errors_as_plugins_do(self) -> None:
+        for words in (["::1", "--nosuch"], ["a b"], ["::1", "--json"], ["::1", "--critical", "p98>1ms"]):
+            status, out, err = self.call("ping", "--nagios", *words)
+            self.assertEqual((status, err), (3, ""), words)
+            self.assertTrue(out.startswith("ECHOD UNKNOWN - "), out)
+            self.assertEqual(out.count("\n"), 1)
 
     def test_help_and_version(self) -> None:
         for words in (["--help"], ["--version"], ["serve", "--help"], ["ping", "--help"]):

@@ -135,3 +135,42 @@ class ServerConfigurationTests(SynchronousTestCase):
     def test_every_option_is_told(self) -> None:
         for each in (*options_of(ServerConfiguration), *options_of(PingConfiguration)):
             self.assertTrue(each.help)
+
+
+class PingOutputTests(SynchronousTestCase):
+    """What of the probe's output goes together."""
+
+    def refused(self, *given: tuple[str, str]) -> str:
+        with self.assertRaises(ConfigurationError, msg=given) as refusal:
+            configure(PingConfiguration, [command_line_layer(PingConfiguration, given)])
+        return str(refusal.exception)
+
+    def asked(self, **options: Any) -> PingConfiguration:
+        return PingConfiguration(**options)
+
+    def test_assertions_are_gathered(self) -> None:
+        given = [("assert", "p99<50ms"), ("assert", "lost < 1%")]
+        made = configure(PingConfiguration, [command_line_layer(PingConfiguration, given)])
+        self.assertEqual([each.text for each in made.assert_], ["p99<50ms", "lost<1%"])
+        self.assertEqual(made, self.asked(assert_=("p99<50ms", "lost<1%")))
+
+    def test_what_excludes_each_other(self) -> None:
+        for names, words in (
+            (("json", "nagios"), "json: of use only without nagios"),
+            (("json", "verbose"), "json: of use only without verbose"),
+            (("nagios", "verbose"), "nagios: of use only without verbose"),
+            (("quiet", "verbose"), "quiet: of use only without verbose"),
+            (("quiet", "nagios"), "quiet: of use only without nagios"),
+            (("summary",), "summary: of use only with json"),
+        ):
+            self.assertEqual(self.refused(*((name, "true") for name in names)), words)
+
+    def test_what_needs_the_plugin(self) -> None:
+        for name in ("warning", "critical"):
+            self.assertEqual(self.refused((name, "lost>0")), f"{name}: of use only with nagios")
+        self.assertIn("of use only without nagios", self.refused(("nagios", "true"), ("assert", "lost<1")))
+        self.assertTrue(self.refused(("assert", "lost<1ms")).startswith("--assert: must give a number or a percentage"))
+
+    def test_what_goes_together(self) -> None:
+        self.asked(json=True, quiet=True, summary=True, assert_=("p99<1s",))
+        self.asked(nagios=True, warning=("p99>1s",), critical=("lost>5%",))

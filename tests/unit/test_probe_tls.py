@@ -1,6 +1,5 @@
 """What is asked of TLS, the files it takes, and what of a failure no server at hand produces."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -23,12 +22,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.report import header_line, result_line
-from echod.core.addresses import HostPort
 from echod.core.configuration import ClientTLS, PingConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import command_line_layer, configure
-from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step, TLSSession
+from echod.core.outcomes import Outcome, Step, TLSSession
 from echod.probe import ClientTLSContext
 from echod.probe.handshake import TLSProbeProtocol
 from echod.probe.protocol import Refusal
@@ -290,23 +287,3 @@ class FactsTests(SynchronousTestCase):
             self.assertEqual(refusal.outcome, Outcome.TLS_EXPIRED)
             self.assertEqual(session.failed_check, "cert has expired")
             self.assertEqual(session.certificate is None, depth > 0)
-
-
-class ReportTests(SynchronousTestCase):
-    def test_header(self) -> None:
-        at = HostPort("::1", 7)
-        self.assertEqual(header_line(at, range(9, 10), ClientTLS()), "ECHO ::1 port 7 over TLS: 9 bytes a record")
-        unverified = header_line(at, range(9, 10), ClientTLS(insecure=True))
-        self.assertEqual(unverified, "ECHO ::1 port 7 over TLS, the server not verified: 9 bytes a record")
-
-    def test_the_step_has_its_word(self) -> None:
-        result = ProbeResult(
-            target=HostPort("::1", 7),
-            outcome=Outcome.TLS_FAILED,
-            step=Step.TLS,
-            started=datetime.now(UTC),
-            times=PhaseTimes(),
-            size=9,
-            detail="why",
-        )
-        self.assertEqual(result_line(result), "no echo from ::1 port 7: seq=1 TLS handshake failed: why")

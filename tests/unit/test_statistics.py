@@ -2,7 +2,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.statistics import Distribution, Tally, percentile
+from echod.core.assertions import ROUND_TRIP
+from echod.core.outcomes import Outcome
+from echod.core.statistics import PHASES, Distribution, Statistics, Tally, percentile
+from tests.support.results import CORRUPT, FULL, echoed, lost
 
 
 class PercentileTests(SynchronousTestCase):
@@ -44,3 +47,42 @@ class TallyTests(SynchronousTestCase):
 
     def test_nothing_ended(self) -> None:
         self.assertEqual(self.tally(1, 0, 0).lost_percent, 0.0)
+
+
+class StatisticsTests(SynchronousTestCase):
+    def test_the_phases_are_those_of_a_probe(self) -> None:
+        self.assertEqual(PHASES, ("resolve", "connect", "tls", "idle", "first_byte", "echo", "close"))
+        self.assertIn(ROUND_TRIP, PHASES)
+
+    def test_nothing(self) -> None:
+        nothing = Statistics()
+        self.assertEqual((nothing.sent, nothing.echoed, nothing.lost, nothing.unfinished), (0, 0, 0, 0))
+        self.assertEqual((nothing.lost_percent, nothing.all_echoed, nothing.round_trips), (0.0, False, None))
+
+    def test_probes_by_their_outcome(self) -> None:
+        run = Statistics()
+        for result in (echoed(100), echoed(300), lost(), lost(Outcome.TIMEOUT), lost()):
+            run.add(result)
+        self.assertEqual((run.sent, run.echoed, run.lost, run.lost_percent), (5, 2, 3, 60.0))
+        self.assertEqual(run.outcomes, {Outcome.ECHOED: 2, Outcome.REFUSED: 2, Outcome.TIMEOUT: 1})
+        self.assertFalse(run.all_echoed)
+        run.finish(sent=7, elapsed=2.5)
+        self.assertEqual((run.sent, run.unfinished, run.elapsed, run.lost_percent), (7, 2, 2.5, 60.0))
+
+    def test_each_phase_has_its_histogram(self) -> None:
+        run = Statistics()
+        run.add(FULL)
+        run.add(echoed(100))
+        run.add(CORRUPT)
+        found = {phase: times.count for phase, times in run.times.items()}
+        self.assertEqual(
+            found, {"resolve": 1, "connect": 3, "tls": 1, "idle": 1, "first_byte": 2, "echo": 2, "close": 1}
+        )
+        assert run.round_trips is not None
+        self.assertEqual((run.round_trips.minimum, run.round_trips.maximum), (100, 539))
+
+    def test_all_echoed(self) -> None:
+        run = Statistics()
+        run.add(echoed())
+        run.finish(sent=2, elapsed=1.0)
+        self.assertTrue(run.all_echoed)

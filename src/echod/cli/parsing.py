@@ -6,22 +6,31 @@ from functools import partial
 from typing import Any, NoReturn
 
 from echod.cli.words import help_of, words_of
+from echod.core.errors import ConfigurationError
 from echod.core.options import options_of
 
-__all__ = ["OneLineParser", "add_command", "add_options", "given"]
+__all__ = ["OneLineParser", "UsageError", "add_command", "add_options", "given"]
 
 _GIVEN = "given"
 
 
+class UsageError(ConfigurationError):
+    """The command line is none of the command `prog`."""
+
+    def __init__(self, prog: str, message: str) -> None:
+        super().__init__(message)
+        self.prog = prog
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and exits 2."""
+    """Says what is wrong in one line, by an error."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """End the program: exit status 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        """Raise UsageError: how a usage error is told, and with which status, is for `main` to say."""
+        raise UsageError(self.prog, message)
 
 
 def add_command(
@@ -42,16 +51,23 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object], *,
     Without `over_file` there is no file whose flags a command line would have to switch off.
     """
     for each in options_of(configuration):
+        short = [f"-{each.short}"] if each.short else []
         if each.kind.metavar:
-            words = [f"-{each.short}", f"--{each.name}"] if each.short else [f"--{each.name}"]
-            pair = partial(_pair, each.name)
             parser.add_argument(
-                *words, dest=_GIVEN, action="append", type=pair, metavar=each.kind.metavar, help=help_of(each)
+                *short,
+                f"--{each.name}",
+                dest=_GIVEN,
+                action="append",
+                type=partial(_pair, each.name),
+                metavar=each.kind.metavar,
+                help=_literally(help_of(each)),
             )
-        else:
-            for word, text, what in words_of(each)[: None if over_file else 1]:
-                words = [f"-{each.short}", f"--{word}"] if each.short and word == each.name else [f"--{word}"]
-                parser.add_argument(*words, dest=_GIVEN, action="append_const", const=(each.name, text), help=what)
+            continue
+        for word, text, what in words_of(each)[: None if over_file else 1]:
+            words = [*(short if word == each.name else []), f"--{word}"]
+            parser.add_argument(
+                *words, dest=_GIVEN, action="append_const", const=(each.name, text), help=_literally(what)
+            )
 
 
 def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:
@@ -61,3 +77,8 @@ def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _pair(name: str, text: str) -> tuple[str, str]:
     return name, text
+
+
+def _literally(text: str) -> str:
+    """Return a help text in which argparse finds nothing to fill in."""
+    return text.replace("%", "%%")

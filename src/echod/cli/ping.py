@@ -3,7 +3,11 @@
 import argparse
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.internet.error import ReactorNotRunning
@@ -12,21 +16,27 @@ from twisted.python.failure import Failure
 
 from echod.cli.parsing import add_command, add_options, given
 from echod.cli.payload import payload_of
-from echod.cli.process import use_monotonic_clock
-from echod.cli.report import header_line, result_line, summary_lines
+from echod.cli.process import on_signal, use_monotonic_clock
+from echod.cli.report import status_lines, verdict_line
+from echod.cli.terminal import Output
+from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
 from echod.core.configuration import DEFAULT_PORT, PingConfiguration
-from echod.core.errors import ConfigurationError
+from echod.core.errors import ConfigurationError, EchodError
 from echod.core.kinds import PORT
 from echod.core.options import command_line_layer, configure
+from echod.core.outcomes import ProbeResult
 from echod.core.source import RecordSource
-from echod.core.statistics import Tally
+from echod.core.statistics import Statistics, Tally
 from echod.probe import IProbeReactor, prepare_run, target
 
 if TYPE_CHECKING:
     from echod.probe import ClientTLSContext
 
 __all__ = ["add_to"]
+
+PLUGIN_PROBES = 5
+"""How many probes a monitoring plugin sends where nobody says: as many as check_ping."""
 
 
 def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -39,23 +49,36 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Probe until the count is reached or a signal comes; return 0 where all was echoed, else 1.
-
-    Raises ConfigurationError.
-    """
+    """Probe until the count is reached or a signal comes; return the exit status. Raises EchodError."""
     asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
+    if asked.nagios and asked.count is None and asked.sweep is None and asked.deadline is None:
+        asked = replace(asked, count=PLUGIN_PROBES)
     probed = _target(namespace.host, namespace.port)
     asked.route_to(probed)
     configuration, source = payload_of(asked)
     tls = _tls(configuration)
+    statistics = Statistics()
+    output = Output(sys.stdout, os.environ)
+    view = view_of(probed, configuration, statistics, output, time.monotonic)
     try:
-        _say(header_line(probed, configuration.sizes, configuration.client_tls))
-        tally = _run_to_its_end(probed, configuration, source, tls)
-        for line in summary_lines(probed, tally):
-            _say(line)
+        try:
+            view.begin()
+            tally = _run_to_its_end(probed, configuration, source, tls, statistics, view, output)
+        finally:
+            output.erase_live_line()
+        statistics.finish(tally.sent, tally.elapsed)
+        verdicts = [assertion.judge(statistics) for assertion in configuration.assert_]
+        status = view.end(verdicts)
+        for verdict in verdicts:
+            if not verdict.holds:
+                print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
     except BrokenPipeError:
         _end_as_by_sigpipe()
-    return 0 if tally.all_echoed else 1
+    except OSError as problem:  # a full disk, a terminal that is gone
+        with suppress(OSError):
+            sys.stdout.close()  # what it still holds would fail once more at the interpreter's end
+        raise EchodError(f"cannot write: {problem.strerror}") from None
+    return status
 
 
 def _target(host: str, port: str) -> HostPort:
@@ -78,18 +101,29 @@ def _tls(configuration: PingConfiguration) -> "ClientTLSContext | None":
 
 
 def _run_to_its_end(
-    probed: HostPort, configuration: PingConfiguration, source: RecordSource, tls: "ClientTLSContext | None"
+    probed: HostPort,
+    configuration: PingConfiguration,
+    source: RecordSource,
+    tls: "ClientTLSContext | None",
+    statistics: Statistics,
+    view: View,
+    output: Output,
 ) -> Tally:
     from twisted.internet import reactor  # importing it installs it, so not before it is wanted
 
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
+
+    def told(result: ProbeResult) -> None:
+        statistics.add(result)
+        view.told(result)
+
     probing = prepare_run(
         cast("IProbeReactor", reactor),
         probed,
         configuration,
         source,
-        lambda result: _say(result_line(result)),
+        told,
         tls=tls,
     )
     ended: list[Tally | Failure] = []
@@ -99,6 +133,25 @@ def _run_to_its_end(
         with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
             core.stop()
 
+    def guarded(act: Callable[[], None]) -> Callable[[], None]:
+        """Return `act` as a signal may call it: where the output fails, that ends the run, as a probe's line does."""
+
+        def guard() -> None:
+            try:
+                act()
+            except OSError:
+                if not ended:
+                    stop(Failure())
+
+        return guard
+
+    def show_status() -> None:
+        output.erase_live_line()
+        print(*status_lines(statistics, output), sep="\n", file=sys.stderr, flush=True)
+        view.redraw()
+
+    on_signal(core, signal.SIGQUIT, guarded(show_status))
+    on_signal(core, signal.SIGWINCH, guarded(view.redraw))
     core.callWhenRunning(lambda: probing.start().addBoth(stop))
     core.addSystemEventTrigger("before", "shutdown", probing.interrupt)
     core.run()
@@ -106,10 +159,6 @@ def _run_to_its_end(
     if isinstance(tally, Failure):
         tally.raiseException()
     return tally
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _end_as_by_sigpipe() -> NoReturn:

@@ -1,11 +1,41 @@
-"""What `echod ping` prints, as text."""
+"""What `echod ping` prints of a run, as text: pure functions from values to lines."""
 
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from echod.cli.terminal import Colour, printable
 from echod.core.addresses import HostPort
+from echod.core.assertions import ROUND_TRIP, Verdict
 from echod.core.configuration import ClientTLS
-from echod.core.outcomes import ProbeResult, Step
-from echod.core.statistics import Tally
+from echod.core.histogram import Histogram
+from echod.core.marks import Marks, bins
+from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.core.statistics import PHASES, Statistics
 
-__all__ = ["header_line", "result_line", "summary_lines"]
+__all__ = [
+    "Page",
+    "header_line",
+    "live_line",
+    "result_lines",
+    "status_lines",
+    "summary_lines",
+    "verdict_line",
+]
+
+HISTOGRAM_FROM = 10
+"""Round trips. Of fewer, the probes' own lines say more."""
+
+BINS = 8
+"""Rows of the histogram."""
+
+WIDEST = 100
+"""Columns that a bar and its numbers take up at most: beyond, the eye loses the row."""
+
+LONGEST_SPARKLINE = 40
+
+SIX = 6
+"""Characters of a number in the table. The longest time there is in a histogram, 60000 ms, takes five."""
 
 _STEPS = {
     Step.RESOLVE: "name resolution",
@@ -14,41 +44,208 @@ _STEPS = {
     Step.IDLE: "silence",
     Step.ECHO: "echo",
 }
+_PHASES = {ROUND_TRIP: "round trip", "first_byte": "first byte"}
+_INDENT = "    "
+
+
+class Page(Protocol):
+    """What the lines are laid out for."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether there is a right edge; without one no line is wrapped, so that programs find them whole."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def marks(self) -> Marks:
+        """The characters of its bars."""
+
+    def coloured(self, text: str, colour: Colour) -> str:
+        """Return `text` in a colour, where there is any."""
 
 
 def header_line(target: HostPort, sizes: range, tls: ClientTLS | None = None) -> str:
     """Return the line that says what is about to be probed."""
-    over = "" if tls is None else " over TLS, the server not verified" if tls.insecure else " over TLS"
     size = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+    over = "" if tls is None else " over TLS, the server not verified" if tls.insecure else " over TLS"
     return f"ECHO {target.host} port {target.port}{over}: {size} bytes a record"
 
 
-def result_line(result: ProbeResult) -> str:
-    """Return the line that tells of one probe."""
-    at = result.address or result.target
-    which = f"{at.host} port {at.port}: seq={result.sequence}"
-    if result.times.echo is None:
-        return f"no echo from {which} {_STEPS[result.step]} failed: {result.detail}"
-    reconnected = " (reconnected)" if result.reconnected else ""
-    return f"{result.received} bytes from {which} time={_milliseconds(result.times.echo / 1e6)} ms{reconnected}"
-
-
-def summary_lines(target: HostPort, tally: Tally) -> list[str]:
-    """Return the lines that close a run."""
-    counts = f"{tally.sent} sent, {tally.echoed} echoed, {tally.lost} lost ({tally.lost_percent:.3g}%)"
-    if tally.unfinished:
-        counts += f", {tally.unfinished} unfinished"
-    lines = [
-        "",
-        f"--- {target.host} port {target.port} echo statistics ---",
-        f"{counts}, time {tally.elapsed * 1000:.0f} ms",
-    ]
-    if tally.round_trips is not None:
-        times = tally.round_trips
-        shown = "/".join(map(_milliseconds, (times.minimum, times.median, times.p99, times.maximum)))
-        lines.append(f"round trip min/median/p99/max = {shown} ms")
+def result_lines(result: ProbeResult, page: Page, *, verbose: bool = False) -> list[str]:
+    """Return the line of one probe, folded where the page is too narrow; `verbose`: and all that is known of it."""
+    lines = _folded(_result_line(result, page), page)
+    if not result.echoed:
+        lines = [page.coloured(line, Colour.BAD) for line in lines]
+    if verbose:
+        lines += [line for detail in _details(result) for line in _folded(_INDENT + detail, page)]
     return lines
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.3f}"
+def live_line(statistics: Statistics, recent: Sequence[int | None], page: Page) -> str:
+    """Return the line that is redrawn: counts, loss, percentiles, and the `recent` round trips (None: lost)."""
+    room = page.width - 1  # in the last column some terminals wrap at once
+    ended, lost = statistics.ended, statistics.lost
+    counts = f"{statistics.echoed} echoed, {lost} lost ({statistics.lost_percent:.3g}%)"
+    short_counts = f"{lost}/{ended} lost"
+    times = short_times = ""
+    if statistics.round_trips is not None:
+        p50, p99 = map(_milliseconds, statistics.round_trips.percentiles((50, 99)))
+        times, short_times = f"  p50 {p50}  p99 {p99} ms", f" p50/p99 {p50}/{p99} ms"
+    if len(counts + times) + 12 > room:
+        counts, times = short_counts, short_times
+    cells = min(room - len(counts + times) - 2, LONGEST_SPARKLINE)
+    sparkline = page.marks.sparkline(recent[-cells:]) if cells > 0 else ""
+    counts, times = counts[:room], times[: max(room - len(counts), 0)]
+    colour = Colour.BAD if lost else Colour.GOOD
+    return page.coloured(counts, colour) + times + (f"  {page.coloured(sparkline, Colour.BARS)}" if sparkline else "")
+
+
+def summary_lines(target: HostPort, statistics: Statistics, page: Page) -> list[str]:
+    """Return the lines that close a run."""
+    title = f"--- {target.host} port {target.port} echo statistics ---"
+    lines = ["", *(page.coloured(line, Colour.TITLE) for line in _folded(title, page))]
+    lines += _folded(f"{_counts(statistics)}, time {statistics.elapsed * 1000:.0f} ms", page)
+    if statistics.lost:
+        lines += (page.coloured(line, Colour.BAD) for line in _folded(_losses(statistics), page))
+    if statistics.round_trips is not None:
+        shown = "/".join(map(_milliseconds, _shape(statistics.round_trips)))
+        lines += _folded(f"round trip min/median/p99/max = {shown} ms", page)
+    lines += _table(statistics)
+    if statistics.round_trips is not None and statistics.round_trips.count >= HISTOGRAM_FROM:
+        lines += _bars(statistics.round_trips, page)
+    return lines
+
+
+def status_lines(statistics: Statistics, page: Page) -> list[str]:
+    """Return how things stand in the middle of a run: one line, folded where the page is too narrow."""
+    times = statistics.round_trips
+    shape = "" if times is None else f", min/median/p99/max = {'/'.join(map(_milliseconds, _shape(times)))} ms"
+    return _folded(f"{_counts(statistics)}{shape}", page)
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """Return the line that tells of an assertion that does not hold."""
+    measured = "there are no samples of it" if verdict.value is None else f"it is {verdict.shown}"
+    return f"assertion failed: {verdict.assertion.text}: {measured}"
+
+
+def _milliseconds(microseconds: float) -> str:
+    """Return a time as people read it, without its unit."""
+    return f"{microseconds / 1000:.3f}"
+
+
+def _result_line(result: ProbeResult, page: Page) -> str:
+    at = result.address or result.target
+    where = f"{at.host} port {at.port}"
+    if result.times.echo is not None and result.echoed:
+        time = _milliseconds(result.times.echo)
+        again = " (reconnected)" if result.reconnected else ""
+        line = f"{result.received} bytes from {where}: seq={result.sequence} time={time} ms{again}"
+        short = f"seq={result.sequence} {time} ms {at.host}{again}"
+    else:
+        why = f"{_STEPS[result.step]} failed: {printable(result.detail) or result.outcome.value}"
+        line = f"no echo from {where}: seq={result.sequence} {why}"
+        short = f"seq={result.sequence} {why}, {at.host}"
+    return short if page.is_terminal and len(line) > page.width else line
+
+
+def _details(result: ProbeResult) -> Iterator[str]:
+    times = [(phase, getattr(result.times, phase)) for phase in PHASES]
+    phases = [f"{_phase(phase)} {_milliseconds(time)}" for phase, time in times if time is not None]
+    if phases:
+        yield f"phases: {', '.join(phases)} ms"
+    if result.source is not None:
+        yield f"from: {result.source.host} port {result.source.port}"
+    for each in result.attempts:
+        if each.outcome is not None:
+            how = f"{printable(each.detail) or each.outcome.value}, after {_milliseconds(each.time)} ms"
+        else:
+            how = f"{'connected' if each.won else 'given up'} after {_milliseconds(each.time)} ms"
+        yield f"attempt: {each.address.host} port {each.address.port}: {how}"
+    yield from _tls_details(result)
+    if result.kernel is not None:
+        kernel = result.kernel
+        least = "" if kernel.min_rtt is None else f", at least {_milliseconds(kernel.min_rtt)}"
+        yield (
+            f"kernel: rtt {_milliseconds(kernel.rtt)} +/- {_milliseconds(kernel.rtt_variation)}{least} ms, "
+            f"{kernel.retransmits} retransmits, mss {kernel.mss}, path mtu {kernel.path_mtu}"
+        )
+
+
+def _tls_details(result: ProbeResult) -> Iterator[str]:
+    tls = result.tls
+    if tls is None:
+        return
+    if tls.version is not None:
+        yield f"tls: {', '.join(filter(None, (tls.version, tls.cipher)))}"
+    if tls.certificate is not None:
+        facts = tls.certificate
+        names = ", ".join(map(printable, facts.names)) or "no name"
+        yield f"certificate: {printable(facts.subject) or 'no subject'}, for {names}"
+        yield f"issuer: {printable(facts.issuer)}"
+        yield f"valid: {facts.not_before:%Y-%m-%d %H:%M:%S} to {facts.not_after:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"sha-256: {facts.fingerprint}"
+    if tls.failed_check is not None:
+        yield f"check failed: {printable(tls.failed_check)}"
+
+
+def _counts(statistics: Statistics) -> str:
+    counts = f"{statistics.sent} sent, {statistics.echoed} echoed, {statistics.lost} lost"
+    unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""
+    return f"{counts} ({statistics.lost_percent:.3g}%){unfinished}"
+
+
+def _losses(statistics: Statistics) -> str:
+    """Return how many were lost in each way, in the order of the steps."""
+    found = ((outcome.value, statistics.outcomes[outcome]) for outcome in Outcome if outcome is not Outcome.ECHOED)
+    return f"lost: {', '.join(f'{count} {outcome}' for outcome, count in found if count)}"
+
+
+def _table(statistics: Statistics) -> list[str]:
+    """Return the phases beside the round trip, one a line: it fits into 40 columns."""
+    phases = [phase for phase in PHASES if phase in statistics.times and phase != ROUND_TRIP]
+    if not phases:
+        return []
+    lines = [f"{'ms':<10}{'min':>7}{'median':>7}{'p99':>7}{'max':>7}"]
+    for phase in phases:
+        shown = map(_in_six, _shape(statistics.times[phase]))
+        lines.append(f"{_phase(phase):<10}" + "".join(f"{time:>7}" for time in shown))
+    return lines
+
+
+def _bars(times: Histogram, page: Page) -> list[str]:
+    found = bins(times, BINS)
+    edges = [(_milliseconds(each.low), _milliseconds(each.high), str(each.count)) for each in found]
+    low, high, count = (max(map(len, column)) for column in zip(*edges, strict=True))
+    room = max(min(page.width, WIDEST) - low - high - count - len(" -  ms  "), 1)
+    most = max(each.count for each in found)
+    rows = (
+        f"{a:>{low}} - {b:>{high}} ms {n:>{count}} "
+        + page.coloured(page.marks.bar(each.count / most, room), Colour.BARS)
+        for each, (a, b, n) in zip(found, edges, strict=True)
+    )
+    return ["", *(row.rstrip() for row in rows)]
+
+
+def _shape(times: Histogram) -> tuple[int, ...]:
+    return times.minimum, *times.percentiles((50, 99)), times.maximum
+
+
+def _phase(phase: str) -> str:
+    return _PHASES.get(phase, phase)
+
+
+def _in_six(microseconds: int) -> str:
+    """Return milliseconds in at most six characters."""
+    return next(text for digits in (3, 2, 1, 0) if len(text := f"{microseconds / 1000:.{digits}f}") <= SIX)
+
+
+def _folded(line: str, page: Page) -> list[str]:
+    if not page.is_terminal or len(line) <= page.width:
+        return [line]
+    indent = _INDENT + "  " if line.startswith(_INDENT) else _INDENT
+    # What is longer than a line, such as a fingerprint, is broken; hyphens in names are not.
+    return textwrap.wrap(line, page.width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)

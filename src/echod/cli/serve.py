@@ -4,9 +4,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.logger import globalLogBeginner
-
-from echod.cli.launch import daemon, log_observer, server_configuration
 from echod.cli.parsing import add_command, add_options, given
 from echod.core.configuration import ServerConfiguration
 
@@ -26,6 +23,11 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until a signal ends it; return 0. Raises EchodError where it cannot start."""
+    # The daemon's imports are half as long again as the probe's start, which would wait for them too.
+    from twisted.logger import globalLogBeginner
+
+    from echod.cli.launch import daemon, log_observer, server_configuration
+
     configuration = server_configuration(given(namespace), namespace.config)
     service = daemon(configuration)
     from twisted.internet import reactor as installed

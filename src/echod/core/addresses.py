@@ -1,8 +1,8 @@
 """Addresses as people write and read them."""
 
 import re
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
 
 __all__ = ["HostPort", "parse_host", "shown_host"]
 
@@ -37,7 +37,8 @@ def shown_host(host: str) -> str:
     return host
 
 
-class HostPort(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HostPort:
     """A host and a TCP port. `str()` writes it as in a URL: `192.0.2.1:3005`, `[2001:db8::1]:3005`."""
 
     host: str

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from echod.core.addresses import HostPort
+from echod.core.assertions import Assertion, Condition
 from echod.core.errors import ConfigurationError
 from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, SizeRange, Text
 from echod.core.options import checked, option, options_of
 from echod.core.route import Family, Route, family_of
+from echod.core.statistics import PHASES
 
 __all__ = ["ClientTLS", "Exchange", "PingConfiguration", "ServerConfiguration"]
 
@@ -136,6 +138,9 @@ class ClientTLS:
     """Whether any certificate will do."""
 
 
+_CONDITION = Condition(PHASES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingConfiguration:
     """What a run of probes is asked to do. Raises ConfigurationError for what cannot be."""
@@ -187,9 +192,44 @@ class PingConfiguration:
     )
     tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
     tls_insecure: bool = option(False, Flag(), "take any certificate for the server's")
+    verbose: bool = option(
+        False, Flag(), "below each probe: its phases, connection attempts, certificate and kernel facts", short="v"
+    )
+    quiet: bool = option(False, Flag(), "nothing but the first line and the summary", short="q")
+    json: bool = option(False, Flag(), "one JSON object a line, for each probe; with quiet, one for the run instead")
+    summary: bool = option(False, Flag(), "with json: one more object, the last line, that sums the run up")
+    assert_: tuple[Assertion, ...] = option(
+        (), Many(_CONDITION), "what must hold of the run for exit status 0, such as p99<50ms or lost<1%; repeatable"
+    )
+    nagios: bool = option(False, Flag(), "be a monitoring plugin: one line with performance data, exit status 0 to 3")
+    warning: tuple[Assertion, ...] = option(
+        (), Many(_CONDITION), "with nagios: what makes it a WARNING, such as p99>50ms; repeatable"
+    )
+    critical: tuple[Assertion, ...] = option(
+        (), Many(_CONDITION), "with nagios: what makes it CRITICAL (default: lost>0); repeatable"
+    )
 
     def __post_init__(self) -> None:
         checked(self)
+        self._check_tls()
+        self._check_output()
+
+    def _check_output(self) -> None:
+        faces = {"json": self.json, "nagios": self.nagios, "verbose": self.verbose}
+        chosen = [name for name, given in faces.items() if given]
+        if len(chosen) > 1:
+            raise ConfigurationError(f"{chosen[0]}: of use only without {chosen[1]}")
+        if self.quiet and (self.verbose or self.nagios):
+            raise ConfigurationError(f"quiet: of use only without {chosen[0]}")
+        if self.summary and not self.json:
+            raise ConfigurationError("summary: of use only with json")
+        if self.assert_ and self.nagios:
+            raise ConfigurationError("assert: of use only without nagios, which has warning and critical")
+        for name, given in (("warning", self.warning), ("critical", self.critical)):
+            if given and not self.nagios:
+                raise ConfigurationError(f"{name}: of use only with nagios")
+
+    def _check_tls(self) -> None:
         given = [
             each.name
             for each in options_of(type(self))

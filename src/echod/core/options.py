@@ -166,4 +166,4 @@ def _refusing(name: str, convert: Callable[[Any], object], value: object) -> obj
 
 
 def _hyphens(field: str) -> str:
-    return field.replace("_", "-")
+    return field.rstrip("_").replace("_", "-")  # a field that would be a keyword ends in an underscore
