@@ -1,4 +1,4 @@
-"""What every test over real sockets must leave as it found it."""
+"""What every test over real sockets must leave as it found it, and the certificates that some have in common."""
 
 import gc
 from collections.abc import Iterator
@@ -10,6 +10,9 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
+
+from tests.support.certificates import Authority
+from tests.support.ways import Files
 
 reactor: Any = installed
 
@@ -43,3 +46,12 @@ def clean_reactor() -> Iterator[None]:
     globalLogPublisher.removeObserver(observe)
     assert _left_over(before) == []
     assert failures == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Return the certificates of a server and of a client."""
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    server = authority.issue("localhost", "::1", file="server")
+    client = authority.issue(subject="a client", file="client")
+    return Files(authority.certificate, server.certificate, server.key, client.certificate, client.key)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.core.access import AccessList
 from echod.core.addresses import HostPort
 from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER, QUIET, Exchange
+from echod.core.configuration import LINGER, QUIET, Exchange, ServerConfiguration
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, Service
 from echod.server.limits import Admission
@@ -21,6 +21,7 @@ from tests.unit.test_records import cut
 
 ONE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 KEEP_ALIVE = replace(ONE, keep_alive=True)
+STREAM = ServerConfiguration(stream=True).exchange
 
 
 class Connection:
@@ -266,6 +267,60 @@ class KeepAliveTests(ProtocolTestCase):
         connection.echo.stopProducing()
         connection.transport.reset()
         self.assertEqual(connection.reasons, [CloseReason.RESET])
+
+
+class StreamTests(ProtocolTestCase):
+    @given(cuts=st.lists(st.integers(0, 900), max_size=12), length=st.integers(1, 900))
+    def test_every_piece_is_echoed_as_it_comes(self, cuts: list[int], length: int) -> None:
+        connection = self.connect(STREAM)
+        data = bytes(n % 251 for n in range(length))
+        echoed = b""
+        for piece in cut(data, cuts):
+            if piece:
+                connection.send(piece)
+                echoed += piece
+            self.assertEqual(connection.echoed, echoed)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])
+        self.assertEqual(connection.observer.summaries[0].bytes_sent, length)
+
+    def test_each_piece_moves_the_deadline(self) -> None:
+        connection = self.connect(STREAM)
+        for _ in range(3):
+            connection.clock.advance(29.9)
+            connection.send(b"x")
+        self.assertEqual(connection.reasons, [])
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.IDLE])
+
+    def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
+        connection = self.connect(STREAM, flushing=False)
+        connection.send(b"x" * 100_000)
+        connection.transport.clog()
+        self.assertEqual(connection.transport.producerState, "paused")
+        connection.clock.advance(30)
+        self.assertEqual(connection.reasons, [CloseReason.STALLED])
+
+    def test_a_drain_waits_for_a_moment_without_bytes(self) -> None:
+        connection = self.connect(STREAM)
+        connection.send(b"abc")
+        connection.echo.drain()
+        for _ in range(3):
+            connection.clock.advance(QUIET * 0.9)
+            connection.send(b"defgh")
+        self.assertFalse(connection.transport.write_shut)
+        self.assertEqual(connection.echoed, b"abc" + b"defgh" * 3)
+        connection.clock.advance(QUIET)
+        self.assertTrue(connection.transport.write_shut)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.DRAINED])
+
+    def test_a_drain_ends_what_never_began(self) -> None:
+        connection = self.connect(STREAM)
+        connection.echo.drain()
+        connection.clock.advance(QUIET)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.DRAINED])
 
 
 class DrainTests(ProtocolTestCase):

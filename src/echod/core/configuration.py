@@ -44,6 +44,9 @@ class Exchange:
     """Seconds for one record, from accept or from the end of the record before."""
     keep_alive: bool
     """Whether records are echoed until the client closes, rather than one."""
+    stream: bool = False
+    """Whether there are no records: bytes are echoed as they come (RFC 862). Then the record size is 1, and
+    keep-alive is on."""
     linger: float
     """Seconds of discarding after the last echo."""
     quiet: float
@@ -60,6 +63,12 @@ class ServerConfiguration:
     record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
     timeout: float = option(30.0, Seconds(), "seconds to wait for one whole record")
     keep_alive: bool = option(False, Flag(), "echo record after record until the client closes")
+    stream: bool = option(
+        False,
+        Flag(),
+        "echo bytes as they come, until the client closes or none have come for the timeout (RFC 862)",
+        instead_of=("record_size", "keep_alive"),
+    )
     listen: tuple[str, ...] = option(
         (),
         Many(Text("ENDPOINT")),
@@ -114,9 +123,10 @@ class ServerConfiguration:
     def exchange(self) -> Exchange:
         """The rules that every connection goes by."""
         return Exchange(
-            record_size=self.record_size,
+            record_size=1 if self.stream else self.record_size,
             timeout=self.timeout,
-            keep_alive=self.keep_alive,
+            keep_alive=self.keep_alive or self.stream,
+            stream=self.stream,
             linger=LINGER,
             quiet=min(QUIET, self.drain_timeout / 2),
         )

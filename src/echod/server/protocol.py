@@ -21,6 +21,7 @@ closed when the client closes or the linger is over.
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, cast
 from typing import Protocol as Shape
@@ -190,9 +191,15 @@ class EchoProtocol(Protocol):
     # For the server that stops
 
     def drain(self) -> None:
-        """Take no record after the one under way. A keep-alive connection between two records ends soon."""
-        self._last_record = True
-        if self._state is WAITING and self._between_records:
+        """Take no record after the one under way. A keep-alive connection between two records ends soon.
+
+        In a stream nobody knows what is under way: it ends when for a moment no bytes have come.
+        """
+        if self._exchange.stream:
+            self._exchange = replace(self._exchange, timeout=self._exchange.quiet)
+        else:
+            self._last_record = True
+        if self._state is WAITING and (self._between_records or self._exchange.stream):
             self._within(self._exchange.quiet, EchoProtocol._quiet)
 
     def cut(self) -> None:
@@ -260,7 +267,7 @@ class EchoProtocol(Protocol):
     def _quiet(self) -> None:
         # A record that has begun meanwhile, and an echo that is not taken, have their time, or what the drain leaves.
         self._within(self._exchange.timeout, EchoProtocol._deadline_passed)
-        if self._state is WAITING and self._between_records:
+        if self._state is WAITING and (self._between_records or self._exchange.stream):
             self._shut_sending_side(CloseReason.DRAINED)
 
     def _join_the_fin(self) -> None:

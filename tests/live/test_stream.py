@@ -1,0 +1,73 @@
+"""`--stream` over real sockets, on every way that there is into the daemon."""
+
+import random
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as installed
+from twisted.internet.threads import deferToThread
+
+from echod.core.closing import CloseReason
+from echod.core.outcomes import Outcome
+from echod.probe import probe, target
+from tests.support.live import running
+from tests.support.sockets import PATIENCE, free_port
+from tests.support.ways import PATHS, Client, Files, options_of, receive, receive_to_end
+
+reactor: Any = installed
+
+DATA = random.Random(862).randbytes(200_003)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest_twisted.ensureDeferred
+async def test_pieces_of_any_size_and_a_half_close(path: str, files: Files) -> None:
+    port = free_port()
+
+    def talk() -> bytes:
+        chance = random.Random(path)
+        client = PATHS[path](port, files)
+        try:
+            received, rest = b"", DATA
+            while rest:
+                size = chance.choice([1, 7, 250, 1460, 30_000])
+                client.send(rest[:size])
+                if chance.random() < 0.2:
+                    received += receive(client, 1)
+                rest = rest[size:]
+            client.end()
+            return received + b"".join(receive_to_end(client))
+        finally:
+            client.close()
+
+    async with running(stream=True, timeout=PATIENCE, **options_of(path, port, files)) as daemon:
+        assert await deferToThread(talk) == DATA
+        assert await daemon.ends(1) == [CloseReason.ECHOED]
+        (summary,) = daemon.observer.summaries
+        assert (summary.bytes_received, summary.bytes_sent) == (len(DATA), len(DATA))
+
+
+@pytest.mark.parametrize("size", [1, 250, 1460, 1 << 20])
+@pytest_twisted.ensureDeferred
+async def test_a_probe_of_any_size(size: int) -> None:
+    async with running(stream=True) as daemon:
+        result = await probe(reactor, target("::1", daemon.port), payload=b"x" * size, timeout=PATIENCE)
+        assert result.outcome is Outcome.ECHOED
+        assert await daemon.ends(1) == [CloseReason.ECHOED]
+
+
+@pytest_twisted.ensureDeferred
+async def test_silence_ends_it() -> None:
+    async with running(stream=True, timeout=0.2) as daemon:
+        port = daemon.port
+
+        def talk() -> bytes:
+            client = Client(port)
+            client.send(b"abc")
+            received = b"".join(receive_to_end(client))
+            client.close()
+            return received
+
+        assert await deferToThread(talk) == b"abc"
+        assert await daemon.ends(1) == [CloseReason.IDLE]
