@@ -59,6 +59,9 @@ class State(Enum):
     CLOSING = auto()
 
 
+_IN_ORDER = (ConnectionDone, ConnectionAborted)
+"""How a transport says that a connection ended as somebody wanted: the peer's close, ours, or our abort."""
+
 # Looking a member up in its Enum takes 0.1 µs, and an echo takes five.
 WAITING, LINGERING, CLOSING = State
 
@@ -294,7 +297,7 @@ class EchoProtocol(Protocol):
 
     def _reason_of(self, lost: Failure) -> CloseReason:
         """Return how the connection ended, where the transport says `lost`."""
-        if isinstance(lost.value, ConnectionDone | ConnectionAborted):
+        if isinstance(lost.value, _IN_ORDER):
             return self._reason or self._closed_by_client()
         return CloseReason.RESET if isinstance(lost.value, ConnectionLost) else CloseReason.ERROR
 

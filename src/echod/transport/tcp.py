@@ -9,7 +9,6 @@ They are Twisted's own and keep its contract. What differs:
 - What only a log asks of a connection is made when a log asks.
 """
 
-import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterable
@@ -159,8 +158,10 @@ class FastConnection(Server):
             self._closeWriteConnection()
 
     def _closeWriteConnection(self) -> None:
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - contextlib.suppress takes 0.4 µs of each connection
             self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
         if IHalfCloseableProtocol.providedBy(self.protocol):
             self._tell(self.protocol.writeConnectionLost)
 
