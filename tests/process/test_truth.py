@@ -38,7 +38,7 @@ def test_times_are_the_paths(tmp_path: Path) -> None:
     best: dict[str, float] = {}
     with server_over(tmp_path, delay=ROUND_TRIP / 2e6) as path:
         # Others use the machine too, which makes the link late as well: what it took in fact, the kernel says for each
-        # connection. And the quietest turn counts. A probe that told of too long a time would be found out in each turn,
+        # connection. And the quietest turn counts. A probe that told of too long a time would be found out each turn,
         # and one that told of too short a one in any.
         for _ in range(8):
             found = probes(tmp_path, path, count=11)
