@@ -723,6 +723,25 @@ async def test_unix_endpoint_strings(tmp_path: Path) -> None:
         await daemon.ends(1)
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_adopted_unix_socket_is_the_reactors(tmp_path: Path) -> None:
+    poller = Poller(reactor)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(f"{tmp_path}/echo")
+        bound.listen()
+        bound.setblocking(False)
+        port: Any = poller.adoptStreamPort(bound.fileno(), socket.AF_UNIX, Makes(lambda _: Told()))
+    try:
+        assert not isinstance(port, FastPort)
+        assert poller.fileno() == -1
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(f"{tmp_path}/echo")
+            assert await echoes(client)
+    finally:
+        await maybeDeferred(port.stopListening)
+
+
 # Which transport
 
 
