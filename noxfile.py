@@ -9,6 +9,9 @@ nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
 
+CONFORMANCE = "tests.conformance"
+"""Twisted's own tests, against the fast transport. Not under pytest: each puts a reactor in the global one's place."""
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -37,6 +40,7 @@ def tests(session: nox.Session) -> None:
     session.env["ECHOD_WHEEL"] = str(wheel)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "twisted.trial", "--temp-directory", str(wheels / "trial"), "tests.unit")
+    session.run("coverage", "run", "-m", "twisted.trial", "--temp-directory", str(wheels / "conformance"), CONFORMANCE)
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

@@ -4,6 +4,7 @@ The rooms, from the ground up; imports go down only:
 
 - `echod.core`: records, outcomes, configuration. Plain values: no Twisted, no I/O, no clock.
 - `echod.tls`: certificate files, and which TLS is spoken, for both sides.
+- `echod.transport`: how bytes get from the kernel to the server's protocols, in place of Twisted's own way.
 - `echod.server`: the daemon, on Twisted.
 - `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
 - `echod.logs`: what is written down of connections and events.

@@ -26,8 +26,11 @@ def _left_over(before: set[object]) -> list[object]:
 
 
 @pytest.fixture(autouse=True)
-def clean_reactor() -> Iterator[None]:
-    """Fail the test that leaves a delayed call, a socket, a logged failure or an unhandled Deferred."""
+def clean_reactor() -> Iterator[list[LogEvent]]:
+    """Fail the test that leaves a delayed call, a socket, a logged failure or an unhandled Deferred.
+
+    It gives the failures that were logged: a test that expects some takes them out.
+    """
     failures: list[LogEvent] = []
 
     @provider(ILogObserver)
@@ -37,7 +40,7 @@ def clean_reactor() -> Iterator[None]:
 
     before = _selectables()
     globalLogPublisher.addObserver(observe)
-    yield
+    yield failures
     for _ in range(5):  # a close takes a turn or two of the reactor
         if not _left_over(before):
             break

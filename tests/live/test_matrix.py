@@ -86,6 +86,26 @@ NOTHING_ECHOED = {"silence", "reset"}
 @pytest.mark.parametrize("path", PATHS)
 @pytest_twisted.ensureDeferred
 async def test_cell(path: str, keep_alive: bool, client: str, files: Files) -> None:
+    await cell(path, keep_alive, client, files)
+
+
+@pytest.mark.parametrize(
+    ("path", "keep_alive", "client"),
+    [
+        ("tcp", False, "excess"),
+        ("tcp", True, "half-close"),
+        ("tcp", True, "reset"),
+        ("haproxy-v2", True, "half-close"),
+        ("tls-1.3", False, "whole"),
+        ("tls-1.3-abrupt", True, "half-close"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_cell_on_stock_twisted(path: str, keep_alive: bool, client: str, files: Files) -> None:
+    await cell(path, keep_alive, client, files, transport="stock")
+
+
+async def cell(path: str, keep_alive: bool, client: str, files: Files, **options: Any) -> None:
     act, reason_of_one, reason_of_many = CLIENTS[client]
     records = 3 if keep_alive else 1
     port = free_port()
@@ -98,7 +118,8 @@ async def test_cell(path: str, keep_alive: bool, client: str, files: Files) -> N
             talking.close()
 
     timeout = 0.3 if client in {"silence", "excess"} else PATIENCE
-    async with running(keep_alive=keep_alive, timeout=timeout, **options_of(path, port, files)) as daemon:
+    options |= options_of(path, port, files)
+    async with running(keep_alive=keep_alive, timeout=timeout, **options) as daemon:
         echoed = await deferToThread(talk)
         reasons = await daemon.ends(1)
     assert echoed == (b"" if client in NOTHING_ECHOED and not keep_alive else RECORD * records)

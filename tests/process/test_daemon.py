@@ -35,6 +35,29 @@ def test_main_job(tmp_path: Path, how: str) -> None:
         assert "Traceback" not in echod.output
 
 
+@pytest.mark.parametrize(
+    ("words", "polls"),
+    [((), 2), (("--transport", "fast"), 2), (("--transport", "stock"), 1)],
+    ids=["default", "fast", "stock"],
+)
+@pytest.mark.parametrize("how", ["twistd", "serve"])
+def test_either_transport_serves(tmp_path: Path, how: str, words: tuple[str, ...], polls: int) -> None:
+    port = free_port()
+    with daemon(*SERVERS[how], "--port", str(port), *words, cwd=tmp_path) as echod:
+        assert exchange(port, RECORD) == RECORD
+        assert exchange(port, RECORD + b"x" * 100_000, "127.0.0.1") == RECORD
+        links = [each.readlink().name for each in Path(f"/proc/{echod.pid}/fd").iterdir()]
+        assert links.count("anon_inode:[eventpoll]") == polls  # the fast one has its own, within the reactor's
+        assert "Traceback" not in echod.output
+
+
+@pytest.mark.parametrize("how", ["twistd", "serve"])
+def test_help_tells_of_the_transports(tmp_path: Path, how: str) -> None:
+    shown = " ".join(run(*SERVERS[how], "--help", cwd=tmp_path).stdout.split())
+    assert "--transport" in shown
+    assert "fast, which needs Linux's epoll, or stock, which is plain Twisted" in shown
+
+
 @needs_nc
 def test_nc(tmp_path: Path) -> None:
     port = free_port()

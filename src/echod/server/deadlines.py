@@ -17,7 +17,7 @@ class Due(Shape):
     """What has a deadline."""
 
     due: float
-    """When, by the clock. While armed it may be moved to a later time, and that is all it takes to do so."""
+    """When, in seconds by the clock. While armed it may be moved to a later time, and that is all it takes to do so."""
     place: "Place"
     """Where it is kept, which is for `Deadlines` to write. None where it is not armed, and so at first."""
 
@@ -42,6 +42,7 @@ class Deadlines:
     """Keeps deadlines by the clock it is given. While any is armed it has a delayed call pending; with none, none."""
 
     def __init__(self, clock: IReactorTime) -> None:
+        """`clock` is in seconds; deadlines hold through a step of the wall clock where it is monotonic."""
         self._clock = clock
         self._seconds: dict[int, Second] = {}
         self._waiting = 0
@@ -51,7 +52,7 @@ class Deadlines:
         self._tick: IDelayedCall | None = None
 
     def arm(self, who: Due, seconds: float) -> None:
-        """Have `who` told in `seconds` from now, in place of a deadline that it had before."""
+        """Have `who` told in `seconds` (0 or more) from now, in place of a deadline that it had before."""
         now = self._clock.seconds()
         who.due = now + seconds
         before = who.place
@@ -82,6 +83,7 @@ class Deadlines:
             self._current = int(now)
         number = int(who.due)
         if number <= self._current:
+            # Not below 0: it may have passed already, where the process slept or the clock went on since it was read.
             who.place = self._clock.callLater(max(0.0, who.due - now), self._passed, who)
             return
         second = self._seconds.get(number)
@@ -111,7 +113,8 @@ class Deadlines:
             who.deadline_passed()
 
     def _wait(self, now: float) -> None:
-        self._tick = self._clock.callLater(max(0.0, self._current + 1 - now), self._next)
+        """Have the next second begin in time. `now` is what `_current` was taken from, so it is still to come."""
+        self._tick = self._clock.callLater(self._current + 1 - now, self._next)
 
     def _next(self) -> None:
         """Begin the second that has come, and those before it that the process slept through."""

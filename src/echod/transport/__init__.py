@@ -6,9 +6,9 @@ things below them, each because of what it cost (system calls and µs of the ser
 - **The dispatch** (`poller`). Twisted's epoll reactor goes through a logging context for each event. A poller
   within the reactor, with an epoll descriptor of its own, dispatches directly, and takes one turn of the reactor for
   all that is ready.
-- **The write** (`tcp`). Twisted buffers, waits until the socket is writable, sends, and waits no more: two
+- **The write** (`connection`). Twisted buffers, waits until the socket is writable, sends, and waits no more: two
   epoll_ctl and one epoll_wait for each echo. Here the socket is asked first, and has room.
-- **Accept and close** (`tcp`), which Twisted never tuned for connections of one record.
+- **Accept and close** (`port`, `connection`), which Twisted never tuned for connections of one record.
 
 A subclass of the epoll reactor would do the same with an epoll_wait less, but it has to be installed before anything
 else imports the reactor: a plain `twistd -n echod` could not have it. A poller is an `IReadDescriptor` of whichever

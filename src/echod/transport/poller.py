@@ -6,6 +6,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from sys import exc_info
 from typing import Any, cast
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IListeningPort,
@@ -20,7 +21,7 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.transport.tcp import FastPort
+from echod.transport.port import FastPort
 
 __all__ = ["Poller"]
 
@@ -33,7 +34,10 @@ LULL = 0.004
 TURN = 0.002
 """Seconds after which the reactor has its turn, for its timers and all that is not this poller's."""
 
-_FAILURES: dict[BaseException, Failure] = {each: Failure(each) for each in (CONNECTION_DONE, CONNECTION_LOST)}
+_FAILURES: dict[type[BaseException], Failure] = {
+    type(each): Failure(each) for each in (CONNECTION_DONE, CONNECTION_LOST)
+}
+"""Of the normal ends, made once. By class: an exception of a protocol's own need not be hashable."""
 
 
 @implementer(IReactorFDSet, IReadDescriptor)
@@ -54,6 +58,8 @@ class Poller:
         self._descriptors: dict[int, Any] = {}
         self._events: dict[int, int] = {}
         """What each descriptor waits for."""
+        self._forgotten: set[int] = set()
+        """Descriptors that were let go of since the last events were taken; some may be others' by now."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -116,6 +122,7 @@ class Poller:
         if self._descriptors.pop(fd, None) is None:
             return
         del self._events[fd]
+        self._forgotten.add(fd)
         if not self._descriptors:
             self._reactor.removeReader(self)
             assert self._epoll is not None
@@ -194,10 +201,11 @@ class Poller:
 
     def _serve_all(self, ready: list[tuple[int, int]]) -> None:
         descriptors = self._descriptors
+        forgotten = self._forgotten
+        forgotten.clear()
         for fd, event in ready:
-            try:
-                descriptor = descriptors[fd]
-            except KeyError:  # one before it in the batch ended it
+            descriptor = None if fd in forgotten else descriptors.get(fd)
+            if descriptor is None:  # one before it in the batch ended it
                 continue
             if event == EPOLLIN:
                 try:
@@ -231,8 +239,8 @@ class Poller:
 
     def _end(self, descriptor: Any, why: BaseException, *, in_reading: bool) -> None:
         """End a connection, or the half that the peer has closed."""
-        failure = _FAILURES.get(why) or Failure(why)
-        half_closed = in_reading and why is CONNECTION_DONE and IHalfCloseableDescriptor.providedBy(descriptor)
+        failure = _FAILURES.get(type(why)) or Failure(why)
+        half_closed = in_reading and isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(descriptor)
         try:
             if half_closed:
                 # As a rule it closes the connection, and then there is nothing to remove.

@@ -1,4 +1,4 @@
-"""TCP connections and ports that ask no more of the kernel than the exchange takes.
+"""TCP connections that ask no more of the kernel than the exchange takes.
 
 They are Twisted's own and keep its contract. What differs:
 
@@ -7,6 +7,8 @@ They are Twisted's own and keep its contract. What differs:
   `loseWriteConnection` returns, as with Twisted `connectionLost` may be before a `loseConnection` after it returns.
 - A socket that is closed is not taken off the poller first: closing it does that.
 - What only a log asks of a connection is made when a log asks.
+- What a protocol raises ends its own connection, wherever it is raised: Twisted leaves one open whose `connectionMade`
+  failed, and hands on what `connectionLost` raises to whoever ended it, which may be another connection.
 """
 
 import errno
@@ -27,16 +29,10 @@ if TYPE_CHECKING:
 
     from echod.transport.poller import Poller
 
-__all__ = ["FastConnection", "FastPort"]
+__all__ = ["FastConnection"]
 
 READ_SIZE = 1 << 16
 """Bytes to ask of one recv: Twisted's own number."""
-
-MOST_ACCEPTS = 64
-"""Connections to accept before those that are open have their turn."""
-
-FULL_TIMES = 4
-"""How often as many connections must have come as were asked for, before twice as many are."""
 
 _LATER = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 """Errors of send(2) that mean: not now."""
@@ -52,7 +48,7 @@ class FastConnection(Server):
     _send_failed = False
     """The kernel tells of an error once: after a send that got it, recv finds nothing but a clean end."""
     _tempDataBuffer: Any = ()
-    """Twisted's name for what is to be sent after `dataBuffer`. A list once there is such."""
+    """Twisted's name for what is to be sent after `dataBuffer`. A list once there is such, or TLS to write to it."""
 
     def __init__(  # Server's own would make two strings, a list and a method for each connection
         self,
@@ -84,16 +80,29 @@ class FastConnection(Server):
         self.streamingProducer = False
         reactor.addReader(self)
 
+    def begin(self) -> None:
+        """Tell the protocol of its connection, which ends where that raises anything."""
+        try:
+            self.protocol.makeConnection(self)
+        except BaseException:  # as Twisted: it is this connection's
+            log.callWithLogger(self, log.err)
+            self.connectionLost(Failure())
+
     def __repr__(self) -> str:
         name = type(getattr(self, "protocol", self)).__name__
         return f"<{name} #{self.sessionno} on {self.server._realPortNumber}>"
+
+    @property
+    def hostname(self) -> str:  # type: ignore[override]  # Twisted's is an attribute
+        """The peer's address, as Twisted's `Server` has it."""
+        return str(self.client[0])
 
     @property
     def logstr(self) -> str:  # type: ignore[override]  # Twisted's is an attribute, and a string for each connection
         """What a log calls it: its protocol, its number, its peer."""
         protocol = getattr(self, "protocol", None)  # it goes with the connection
         name = type(self).__name__ if protocol is None else self._getLogPrefix(protocol)
-        return f"{name},{self.sessionno},{self.client[0]}"
+        return f"{name},{self.sessionno},{self.hostname}"
 
     def logPrefix(self) -> str:
         """Return `logstr`."""
@@ -102,6 +111,19 @@ class FastConnection(Server):
     def fileno(self) -> int:
         """Return the descriptor; -1 when the connection is over."""
         return self._fd
+
+    def getHandle(self) -> socket.socket:
+        """Return the socket, as an object of the socket module's own class: made once somebody asks for it."""
+        held: Any = self.socket
+        if not isinstance(held, socket.socket):
+            self.socket = socket.socket(held.family, held.type, held.proto, fileno=held.detach())
+            self.socket.setblocking(False)
+        return self.socket
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - the interface's
+        """Speak TLS from here on, as `ITLSTransport.startTLS` says."""
+        self._tempDataBuffer = list(self._tempDataBuffer)  # TLS writes to Twisted's own write, past the one here
+        super().startTLS(ctx, normal)
 
     # Reading and writing
 
@@ -119,8 +141,8 @@ class FastConnection(Server):
         return CONNECTION_LOST if self._send_failed else CONNECTION_DONE
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or what the kernel takes of it, and buffer the rest."""
-        if not (
+        """Send `data`, or what the kernel takes of it, and buffer the rest. Raises TypeError for what is not bytes."""
+        if isinstance(data, bytes) and not (
             self.dataBuffer
             or self._tempDataLen
             or self._writeDisconnected
@@ -138,10 +160,10 @@ class FastConnection(Server):
             data = data[sent:]
         if not self._tempDataBuffer:
             self._tempDataBuffer = []
-        super().write(data)
+        super().write(data)  # which refuses what is not bytes
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send all of `iovec` as one."""
+        """Send all of `iovec` as one. Raises TypeError where any of it is not bytes."""
         pieces = list(iovec)
         if not all(isinstance(each, bytes) for each in pieces):
             raise TypeError("Data must be bytes")
@@ -151,6 +173,8 @@ class FastConnection(Server):
 
     def loseWriteConnection(self) -> None:
         """Shut the sending side when what was written is sent: now, where it is."""
+        if self._writeDisconnected or self.disconnecting:
+            return
         if self._writeDisconnecting or self.dataBuffer or self._tempDataLen or self.producer is not None or self.TLS:
             super().loseWriteConnection()
         elif self.connected:
@@ -173,88 +197,56 @@ class FastConnection(Server):
             self.connectionLost(reason)
 
     def _tell(self, told: Callable[[], None]) -> None:
+        """Call one of the protocol's methods; the connection ends where that raises anything."""
+        problem = self._told(told)
+        if problem is not None:
+            self.connectionLost(problem)
+
+    def _told(self, told: Callable[[], None]) -> Failure | None:
+        """Call `told`; log what it raises, under this connection's name, and return it."""
         try:
             told()
-        except BaseException:
-            log.callWithLogger(self, log.err)
-            self.connectionLost(Failure())
+        except BaseException:  # as Twisted: it is this connection's
+            problem = Failure()
+            log.callWithLogger(self, log.err, problem)
+            return problem
+        return None
 
     def loseConnection(self) -> None:
         """Close when what was written is sent: now, where the sending side is shut."""
+        if self._aborting:
+            return
         if self._writeDisconnected and self.connected and not self.disconnecting and not self.TLS:
             self.connectionLost(_DONE)
         else:
             super().loseConnection()
 
+    def abortConnection(self) -> None:
+        """Close with a reset, in the reactor's next turn. Nothing is sent any more."""
+        super().abortConnection()
+        self._writeDisconnected = True
+
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket, and tell the protocol. Only the first call counts."""
+        """Close the socket, and tell the protocol. Only the first call counts.
+
+        It raises nothing: who ends this connection may be another, to which our protocol's errors are no matter.
+        """
         if self._fd < 0:
             return
         self.disconnected = 1
         self.connected = 0
-        if self.producer is not None:
-            self.producer.stopProducing()
-            self.producer = None
-        self.reactor.forget(self._fd)
-        self._fd = -1
-        if isinstance(reason.value, ConnectionAborted):
-            self._closeSocket(False)  # with a reset
-        else:
-            self.socket.close()
-        protocol = self.protocol
-        del self.protocol, self.socket
-        protocol.connectionLost(reason)
-
-
-class FastPort(Port):
-    """A listening port whose connections are `FastConnection`s."""
-
-    reactor: "Poller"
-    transport = FastConnection  # type: ignore[assignment]  # what may stand here may be any that takes the arguments
-    numberAccepts = 1
-    _times_full = 0
-
-    def startListening(self) -> None:
-        """Listen. Raises CannotListenError."""
-        super().startListening()
-        self.numberAccepts = 1  # Twisted begins with 100
-
-    def doRead(self) -> None:
-        """Accept what waits, up to `numberAccepts` connections.
-
-        One more accept, which finds that nobody waits, takes as long as a third of an accept that finds somebody. So
-        as many are asked for as came of late.
-        """
-        for accepted in range(self.numberAccepts):
-            try:
-                # What accept() of the socket module wraps, at the price of as much again.
-                descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # typeshed has it elsewhere
-            except BlockingIOError:
-                self.numberAccepts = max(1, accepted)
-                self._times_full = 0
-                return
-            except OSError:
-                super().doRead()  # which meets it again, and knows what to do and to log
-                return
-            try:
-                self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
-            except BaseException:
-                log.err()
-        self._times_full += 1
-        if self._times_full == FULL_TIMES:
-            self._times_full = 0
-            self.numberAccepts = min(2 * self.numberAccepts, MOST_ACCEPTS)
-
-    def _serve(self, sock: socket.SocketType, client: tuple[Any, ...]) -> None:
-        if len(client) == 4 and client[3]:  # noqa: PLR2004 - a scoped IPv6 address
-            host, _ = socket.getnameinfo(client, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-            client = (host, *client[1:])
-        assert self.factory is not None
-        protocol = self.factory.buildProtocol(self._buildAddr(client))
-        if protocol is None:
-            sock.close()
-            return
-        number = self.sessionno
-        self.sessionno = number + 1
-        connection = self.transport(sock, protocol, client, self, number, self.reactor)  # type: ignore[arg-type]  # socket.socket is a wrapper too
-        protocol.makeConnection(connection)
+        fd, self._fd = self._fd, -1
+        try:
+            if self.producer is not None:
+                producer, self.producer = self.producer, None
+                self._told(producer.stopProducing)
+            self.reactor.forget(fd)
+            if isinstance(reason.value, ConnectionAborted):
+                self._closeSocket(False)  # with a reset
+            else:
+                self.socket.close()
+            del self.socket
+            self.protocol.connectionLost(reason)
+        except BaseException:  # as Twisted: it is this connection's
+            log.callWithLogger(self, log.err)
+        del self.protocol  # not before: the log goes by its name
