@@ -4,6 +4,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import pytest_twisted

@@ -191,7 +191,7 @@ class Poller:
         ready = self._poll(0)
         while ready:
             self._serve_all(ready)
-            if self._seconds() - began > TURN:
+            if not 0 <= self._seconds() - began < TURN:  # below 0 where somebody's clock is no monotonic one
                 break
             ready = self._poll(wait)
         self._lively_until = self._seconds() + LULL if ready or not wait else 0.0
