@@ -49,7 +49,7 @@ class Poller:
     """
 
     def __init__(self, reactor: Any) -> None:
-        """`reactor` is any that provides IReactorFDSet and what its users want of it."""
+        """`reactor` is any that provides IReactorFDSet and what its users want of it; its clock counts seconds."""
         self._reactor = reactor
         self._seconds = reactor.seconds
         self._lively_until = 0.0
@@ -67,19 +67,19 @@ class Poller:
     # IReactorTCP, IReactorSSL, IReactorSocket: listeners
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> FastPort:
-        """Listen, as `IReactorTCP.listenTCP` says."""
+        """Listen, as `IReactorTCP.listenTCP` says. Raises CannotListenError."""
         return _listening(FastPort(port, factory, backlog, interface, self))
 
     def listenSSL(
         self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> FastPort:
-        """Listen, as `IReactorSSL.listenSSL` says."""
+        """Listen, as `IReactorSSL.listenSSL` says. Raises CannotListenError."""
         listening = self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
         listening._type = "TLS"  # for the log
         return listening
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
-        """Listen, as `IReactorSocket.adoptStreamPort` says."""
+        """Listen, as `IReactorSocket.adoptStreamPort` says; for Unix sockets the reactor does. Raises OSError."""
         if addressFamily not in (socket.AF_INET, socket.AF_INET6):
             return cast("IListeningPort", self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory))
         return _listening(FastPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory))
