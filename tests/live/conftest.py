@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_twisted
@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
-from tests.support.certificates import Authority
-from tests.support.ways import Files
+if TYPE_CHECKING:
+    from tests.support.ways import Files
 
 reactor: Any = installed
 
@@ -52,8 +52,12 @@ def clean_reactor() -> Iterator[list[LogEvent]]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+def files(tmp_path_factory: pytest.TempPathFactory) -> "Files":
     """Return the certificates of a server and of a client."""
+    # Not above: test_clean_reactor runs this file where there is no package of tests.
+    from tests.support.certificates import Authority
+    from tests.support.ways import Files
+
     authority = Authority(tmp_path_factory.mktemp("certificates"))
     server = authority.issue("localhost", "::1", file="server")
     client = authority.issue(subject="a client", file="client")

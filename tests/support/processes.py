@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -78,6 +78,14 @@ class Daemon:
 
     def open_descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def descriptors(self) -> list[str]:
+        """Return what the open descriptors are of, by their names in /proc."""
+        names = []
+        for each in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                names.append(each.readlink().name)
+        return names
 
     def settled_descriptors(self) -> int:
         """Return how many descriptors are open once that no longer changes: a client sees the end before it is over."""
