@@ -6,6 +6,7 @@ The rooms, from the ground up; imports go down only:
 - `echod.tls`: certificate files, and which TLS is spoken, for both sides.
 - `echod.server`: the daemon, on Twisted.
 - `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
+- `echod.load`: load on an echo server, from processes of their own, and the page of its results; upon the probe.
 - `echod.logs`: what is written down of connections and events.
 - `echod.cli`: the command lines. The only room that knows argv, stdout and the global reactor.
 """

@@ -165,6 +165,8 @@ class LoadStatistics:
         parts = self._open.pop(index)
         outcomes = sum((part.outcomes for part in parts), Counter[Outcome]())
         until = max(part.until for part in parts)
+        if not outcomes.total() and until - index * SLICE < SLICE / 2:
+            return  # the rest of a slice after the last record's end, in which nothing could happen
         echoed = outcomes[Outcome.ECHOED]
         self.intervals.append(
             Interval(

@@ -225,7 +225,7 @@ def _failures(results: Sequence[Result]) -> str:
             continue
         rows = "".join(
             f'<tr><th scope="row">{escape(str(each["outcome"]))}</th><td>{each["count"]:,}</td>'
-            f'<td><meter min="0" max="{sent}" value="{each["count"]:d}"></meter> {100 * each["count"] / sent:.3g}%</td>'
+            f"<td>{_bar(each['count'] / sent)}</td>"
             f'<td class="words">{escape(str(each["detail"]))}</td></tr>'
             for each in failures
         )
@@ -233,6 +233,10 @@ def _failures(results: Sequence[Result]) -> str:
         head = f"<thead><tr><td></td>{columns}</tr></thead>"
         tables.append(_captioned(result, results, f"<table>{head}<tbody>{rows}</tbody></table>"))
     return _section("Errors by kind", "".join(tables))
+
+
+def _bar(share: float) -> str:
+    return f'<span class="bar"><i style="width: {ALL * share:.2f}%"></i></span> {ALL * share:.3g}%'
 
 
 def _assertions(results: Sequence[Result]) -> str:

@@ -4,6 +4,7 @@
   const runs = JSON.parse(document.getElementById("data").textContent);
   const several = runs.length > 1;
   const COLOURS = 6;
+  const NARROW = 500;
   const DASHED = [6, 4];
   const QUANTILES = { p50: "p50", p99: "p99", p999: "p99.9", max: "max" };
 
@@ -21,6 +22,9 @@
   };
   const isPower = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
 
+  // Where there is room for every other nine only: 90%, 99.9%, 99.999%.
+  const isOddPower = (value) => isPower(value) && Math.round(Math.log10(value)) % 2 === 1;
+
   function percentiles() {
     const tables = [];
     const series = [{ label: "percentile", value: (u, v) => (v == null ? "–" : percentile(v)) }];
@@ -35,7 +39,10 @@
       data: tables,
       series,
       scales: { x: { time: false, distr: 3 }, y: { distr: 3 } },
-      x: { values: (u, splits) => splits.map((v) => (v != null && (isPower(v) || v === 2) ? percentile(v) : null)), filter: (u, splits) => splits },
+      x: {
+        values: (u, splits) => splits.map((v) => (u.width < NARROW ? isOddPower(v) : isPower(v) || v === 2) ? percentile(v) : null),
+        filter: (u, splits) => splits,
+      },
       y: { values: (u, splits) => splits.map((v) => (v != null && isPower(v) ? `${shown(v)} ms` : null)), size: 80 },
     };
   }
@@ -88,12 +95,12 @@
   }
 
   const seconds = () => ({ label: "until", value: (u, v) => (v == null ? "–" : `${v.toFixed(1)} s`) });
-  const secondsAxis = () => ({ values: (u, splits) => splits.map((v) => `${Number(v.toFixed(1))} s`), space: 60 });
+  const secondsAxis = () => ({ values: (u, splits) => splits.map((v) => `${Number(v.toFixed(2))} s`), space: 60 });
 
   function draw(id, chart) {
     const place = document.getElementById(id);
     place.textContent = "";
-    if (!chart.data.some(([x]) => x.length > 0)) {
+    if (!chart.data.some(([, ...lines]) => lines.some((line) => line.some((value) => value != null)))) {
       place.textContent = "There is nothing to draw.";
       place.style.minHeight = "0";
       return null;
@@ -114,7 +121,7 @@
     );
   }
 
-  const size = (place) => ({ width: Math.floor(place.clientWidth), height: place.clientWidth < 500 ? 260 : 340 });
+  const size = (place) => ({ width: Math.floor(place.clientWidth), height: place.clientWidth < NARROW ? 260 : 340 });
   let charts = [];
   function drawAll() {
     charts.forEach((chart) => chart.destroy());
