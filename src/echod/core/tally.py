@@ -15,7 +15,7 @@ SLICE = 0.5
 """Seconds of a slice."""
 
 LATE = 1000
-"""Microseconds after which a record counts as sent late. A timer of the reactor is good to one millisecond."""
+"""Microseconds after which a record counts as sent late. Timers of the reactor are good to a millisecond."""
 
 BEHIND = 1.0
 """Percent of late records above which the generator has fallen behind: from there on they make the p99."""
