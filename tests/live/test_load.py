@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -18,8 +18,9 @@ from echod.core.source import describing
 from echod.core.tally import LoadStatistics
 from echod.load.generator import Generator
 from echod.load.poller import ClientPoller
+from echod.probe import IProbeReactor
 from tests.support.live import running
-from tests.support.peers import answers, flips, hears, one_behind, peer, resets_after, sends
+from tests.support.peers import answers, flips, hears, one_behind, peer, receive, resets_after, sends
 from tests.support.sockets import free_port
 
 reactor: Any = installed
@@ -32,7 +33,7 @@ class Loading:
         self.statistics = LoadStatistics(1)
         configuration = LoadConfiguration(**options)
         self.generator = Generator(
-            ClientPoller(reactor) if fast else reactor,
+            cast("IProbeReactor", ClientPoller(reactor)) if fast else reactor,
             configuration.route_to(HostPort("127.0.0.1", port)),
             configuration,
             shares(configuration, 1, configuration.rate)[0],
@@ -77,6 +78,17 @@ async def test_a_server_that_closes_after_each_record_does_no_wrong() -> None:
     assert found.outcomes == {Outcome.ECHOED: 30}
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_record_that_meets_the_close_in_order_goes_out_once_more() -> None:
+    def leaves(connection: socket.socket) -> None:
+        connection.sendall(receive(connection))
+        receive(connection)  # and closes: in order, for nothing is left unread
+
+    with peer(leaves) as port:
+        found = await Loading(port, rate=50, connections=1, duration=0.2, keep_alive=True).run()
+    assert found.outcomes == {Outcome.ECHOED: 10}
+
+
 @pytest.mark.parametrize(
     ("behave", "outcome", "keep"),
     [
@@ -92,8 +104,7 @@ async def test_failures_are_told_as_the_probe_tells_them(
     behave: Callable[[socket.socket], None], outcome: Outcome, keep: bool
 ) -> None:
     with peer(behave) as port:
-        options = {"rate": 20, "connections": 2, "duration": 0.3, "timeout": 1.0, "keep_alive": keep}
-        found = await Loading(port, **options).run()
+        found = await Loading(port, rate=20, connections=2, duration=0.3, timeout=1.0, keep_alive=keep).run()
     assert found.outcomes == {outcome: 6}
     assert found.details[outcome]
     assert found.times == {}
@@ -133,7 +144,6 @@ async def test_what_is_stopped_is_unfinished() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_warm_up_is_not_told() -> None:
     async with running(keep_alive=True) as daemon:
-        options = {"rate": 100, "connections": 2, "warmup": 0.2, "duration": 0.2, "keep_alive": True}
-        found = await Loading(daemon.port, **options).run()
+        found = await Loading(daemon.port, rate=100, connections=2, warmup=0.2, duration=0.2, keep_alive=True).run()
     assert found.outcomes == {Outcome.ECHOED: 20}
     assert 0.199 < found.elapsed < 1

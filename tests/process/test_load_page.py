@@ -38,8 +38,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = ("::1", number, "--rate", "200", "-d", "1.6", "--keep-alive", "--assert", "lost<1%")
         made = run(*ECHOD, "load", *words, "--html", "good.html", "--json", "good.json", cwd=home)
         assert made.returncode == 0, made.stderr
-    words = ("127.0.0.1", str(free_port()), "--rate", "100", "-d", "1.2", "--html", "bad.html", "--json", "<b>&.json")
-    assert run(*ECHOD, "load", *words, cwd=home).returncode == 1
+    refused = ("127.0.0.1", str(free_port()), "--rate", "100", "-d", "1.2", "--html", "bad.html", "--json", "<b>&.json")
+    assert run(*ECHOD, "load", *refused, cwd=home).returncode == 1
     compared = run(*ECHOD, "report", "good.json", "<b>&.json", "--html", "both.html", cwd=home)
     assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")
     return home

@@ -6,7 +6,7 @@ from echod.core.search import PRECISION, Search
 def searched(limit: int, first: int) -> tuple[Search, list[int]]:
     """Search where what holds, holds up to `limit`."""
     search = Search(first)
-    tried = []
+    tried: list[int] = []
     while not search.over:
         assert len(tried) < 64, tried
         tried.append(search.rate)
