@@ -7,6 +7,7 @@ The rooms, from the ground up; imports go down only:
 - `echod.transport`: how bytes get from the kernel to the server's protocols, in place of Twisted's own way.
 - `echod.server`: the daemon, on Twisted.
 - `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
+- `echod.load`: load on an echo server, from processes of their own, and the page of its results; upon the probe.
 - `echod.logs`: what is written down of connections and events.
 - `echod.cli`: the command lines. The only room that knows argv, stdout and the global reactor.
 """

@@ -17,6 +17,7 @@ from echod.cli.main import main
 from echod.cli.tap import Options
 from echod.core.configuration import PingConfiguration, ServerConfiguration
 from echod.core.errors import ConfigurationError, ListenError
+from echod.core.load import LoadConfiguration
 from echod.core.options import options_of
 
 
@@ -103,13 +104,24 @@ class MainTests(SynchronousTestCase):
             self.assertEqual(out.count("\n"), 1)
 
     def test_help_and_version(self) -> None:
-        for words in (["--help"], ["--version"], ["serve", "--help"], ["ping", "--help"]):
+        for words in (
+            ["--help"],
+            ["--version"],
+            ["serve", "--help"],
+            ["ping", "--help"],
+            ["load", "--help"],
+            ["report", "--help"],
+        ):
             status, out, _ = self.call(*words)
             self.assertEqual(status, 0)
             self.assertIn("echod", out)
 
     def test_help_names_every_option(self) -> None:
-        for command, configuration in (("serve", ServerConfiguration), ("ping", PingConfiguration)):
+        for command, configuration in (
+            ("serve", ServerConfiguration),
+            ("ping", PingConfiguration),
+            ("load", LoadConfiguration),
+        ):
             _, out, _ = self.call(command, "--help")
             for each in options_of(configuration):
                 self.assertIn(f"--{each.name}", out)

@@ -10,7 +10,17 @@ import echod
 
 HOUSE = Path(echod.__file__).parent
 
-FLOORS = {"core": 0, "tls": 1, "transport": 1, "server": 2, "probe": 2, "logs": 3, "admin": 3, "cli": 4}
+FLOORS = {
+    "core": 0,
+    "tls": 1,
+    "transport": 1,
+    "server": 2,
+    "probe": 2,
+    "load": 3,  # above the probe: it dials, judges and tells of failures as the probe does
+    "logs": 3,
+    "admin": 3,
+    "cli": 4,
+}
 """Sub-packages by floor. Two on the same floor do not import each other."""
 
 NOT_IN_CORE = {"twisted", "zope", "socket", "ssl", "os", "time", "random", "secrets", "asyncio", "pathlib"}

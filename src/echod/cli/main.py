@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 import echod
-from echod.cli import ping, serve
+from echod.cli import compare, load, ping, serve
 from echod.cli.nagios import State
 from echod.cli.parsing import OneLineParser, UsageError
 from echod.core.errors import ConfigurationError, EchodError
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"echod {echod.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=OneLineParser)
-    for command in (serve, ping):
+    for command in (serve, ping, load, compare):
         command.add_to(commands)
     prog = parser.prog
     try:

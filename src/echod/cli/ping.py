@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
+from echod.cli.client import add_target, output_may_fail, target_of, tls_of
 from echod.cli.parsing import add_command, add_options, given
 from echod.cli.payload import payload_of
 from echod.cli.process import on_signal, use_monotonic_clock
@@ -21,14 +22,12 @@ from echod.cli.report import status_lines, verdict_line
 from echod.cli.terminal import Output
 from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
-from echod.core.configuration import DEFAULT_PORT, PingConfiguration
-from echod.core.errors import ConfigurationError, EchodError
-from echod.core.kinds import PORT
+from echod.core.configuration import PingConfiguration
 from echod.core.options import command_line_layer, configure
 from echod.core.outcomes import ProbeResult
 from echod.core.source import RecordSource
 from echod.core.statistics import Statistics, Tally
-from echod.probe import IProbeReactor, prepare_run, target
+from echod.probe import IProbeReactor, prepare_run
 
 if TYPE_CHECKING:
     from echod.probe import ClientTLSContext
@@ -43,8 +42,7 @@ def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
     """Declare the command."""
     about = "send records to an echo server and verify what comes back"
     parser = add_command(commands, "ping", about, run)
-    parser.add_argument("host", metavar="HOST", help="name, 192.0.2.1, 2001:db8::1, [2001:db8::1] or fe80::1%%eth0")
-    parser.add_argument("port", metavar="PORT", nargs="?", default=str(DEFAULT_PORT), help=f"[default: {DEFAULT_PORT}]")
+    add_target(parser)
     add_options(parser, PingConfiguration, over_file=False)
 
 
@@ -53,14 +51,14 @@ def run(namespace: argparse.Namespace) -> int:
     asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
     if asked.nagios and asked.count is None and asked.sweep is None and asked.deadline is None:
         asked = replace(asked, count=PLUGIN_PROBES)
-    probed = _target(namespace.host, namespace.port)
+    probed = target_of(namespace)
     asked.route_to(probed)
     configuration, source = payload_of(asked)
-    tls = _tls(configuration)
+    tls = tls_of(configuration)
     statistics = Statistics()
     output = Output(sys.stdout, os.environ)
     view = view_of(probed, configuration, statistics, output, time.monotonic)
-    try:
+    with output_may_fail():
         try:
             view.begin()
             tally = _run_to_its_end(probed, configuration, source, tls, statistics, view, output)
@@ -72,32 +70,7 @@ def run(namespace: argparse.Namespace) -> int:
         for verdict in verdicts:
             if not verdict.holds:
                 print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
-    except BrokenPipeError:
-        _end_as_by_sigpipe()
-    except OSError as problem:  # a full disk, a terminal that is gone
-        with suppress(OSError):
-            sys.stdout.close()  # what it still holds would fail once more at the interpreter's end
-        raise EchodError(f"cannot write: {problem.strerror}") from None
     return status
-
-
-def _target(host: str, port: str) -> HostPort:
-    try:
-        number = PORT.from_text(port)
-    except ValueError as problem:
-        raise ConfigurationError(f"port: {problem}") from None
-    try:
-        return target(host, number)
-    except ValueError as problem:
-        raise ConfigurationError(f"host: {problem}") from None
-
-
-def _tls(configuration: PingConfiguration) -> "ClientTLSContext | None":
-    if configuration.client_tls is None:
-        return None
-    from echod.probe import ClientTLSContext  # takes its time, and a plain probe can do without
-
-    return ClientTLSContext(configuration.client_tls)
 
 
 def _run_to_its_end(
@@ -159,10 +132,3 @@ def _run_to_its_end(
     if isinstance(tally, Failure):
         tally.raiseException()
     return tally
-
-
-def _end_as_by_sigpipe() -> NoReturn:
-    """End as a C program does whose reader is gone: silently, by the signal that Python ignores."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)
-    raise SystemExit(1)

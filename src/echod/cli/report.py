@@ -15,7 +15,9 @@ from echod.core.statistics import PHASES, Statistics
 
 __all__ = [
     "Page",
+    "folded",
     "header_line",
+    "in_six",
     "live_line",
     "result_lines",
     "status_lines",
@@ -76,11 +78,11 @@ def header_line(target: HostPort, sizes: range, tls: ClientTLS | None = None) ->
 
 def result_lines(result: ProbeResult, page: Page, *, verbose: bool = False) -> list[str]:
     """Return the line of one probe, folded where the page is too narrow; `verbose`: and all that is known of it."""
-    lines = _folded(_result_line(result, page), page)
+    lines = folded(_result_line(result, page), page)
     if not result.echoed:
         lines = [page.coloured(line, Colour.BAD) for line in lines]
     if verbose:
-        lines += [line for detail in _details(result) for line in _folded(_INDENT + detail, page)]
+        lines += [line for detail in _details(result) for line in folded(_INDENT + detail, page)]
     return lines
 
 
@@ -106,13 +108,13 @@ def live_line(statistics: Statistics, recent: Sequence[int | None], page: Page) 
 def summary_lines(target: HostPort, statistics: Statistics, page: Page) -> list[str]:
     """Return the lines that close a run."""
     title = f"--- {target.host} port {target.port} echo statistics ---"
-    lines = ["", *(page.coloured(line, Colour.TITLE) for line in _folded(title, page))]
-    lines += _folded(f"{_counts(statistics)}, time {statistics.elapsed * 1000:.0f} ms", page)
+    lines = ["", *(page.coloured(line, Colour.TITLE) for line in folded(title, page))]
+    lines += folded(f"{_counts(statistics)}, time {statistics.elapsed * 1000:.0f} ms", page)
     if statistics.lost:
-        lines += (page.coloured(line, Colour.BAD) for line in _folded(_losses(statistics), page))
+        lines += (page.coloured(line, Colour.BAD) for line in folded(_losses(statistics), page))
     if statistics.round_trips is not None:
         shown = "/".join(map(_milliseconds, _shape(statistics.round_trips)))
-        lines += _folded(f"round trip min/median/p99/max = {shown} ms", page)
+        lines += folded(f"round trip min/median/p99/max = {shown} ms", page)
     lines += _table(statistics)
     if statistics.round_trips is not None and statistics.round_trips.count >= HISTOGRAM_FROM:
         lines += _bars(statistics.round_trips, page)
@@ -123,7 +125,7 @@ def status_lines(statistics: Statistics, page: Page) -> list[str]:
     """Return how things stand in the middle of a run: one line, folded where the page is too narrow."""
     times = statistics.round_trips
     shape = "" if times is None else f", min/median/p99/max = {'/'.join(map(_milliseconds, _shape(times)))} ms"
-    return _folded(f"{_counts(statistics)}{shape}", page)
+    return folded(f"{_counts(statistics)}{shape}", page)
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -211,7 +213,7 @@ def _table(statistics: Statistics) -> list[str]:
         return []
     lines = [f"{'ms':<10}{'min':>7}{'median':>7}{'p99':>7}{'max':>7}"]
     for phase in phases:
-        shown = map(_in_six, _shape(statistics.times[phase]))
+        shown = map(in_six, _shape(statistics.times[phase]))
         lines.append(f"{_phase(phase):<10}" + "".join(f"{time:>7}" for time in shown))
     return lines
 
@@ -238,12 +240,13 @@ def _phase(phase: str) -> str:
     return _PHASES.get(phase, phase)
 
 
-def _in_six(microseconds: int) -> str:
+def in_six(microseconds: int) -> str:
     """Return milliseconds in at most six characters."""
     return next(text for digits in (3, 2, 1, 0) if len(text := f"{microseconds / 1000:.{digits}f}") <= SIX)
 
 
-def _folded(line: str, page: Page) -> list[str]:
+def folded(line: str, page: Page) -> list[str]:
+    """Return the line as lines that the page is wide enough for."""
     if not page.is_terminal or len(line) <= page.width:
         return [line]
     indent = _INDENT + "  " if line.startswith(_INDENT) else _INDENT

@@ -3,7 +3,8 @@
     assertion   = metric comparator number unit
     metric      = [ phase "." ] time / "lost" / "sent" / "echoed"
     time        = "min" / "mean" / "p50" / "p90" / "p95" / "p99" / "p99.9" / "p999" / "max"
-    phase       = a phase of a probe: "resolve" / "connect" / "tls" / ...; without one: the round trip
+    phase       = a phase of a probe: "resolve" / "connect" / "tls" / ...; without one: the round trip.
+                  Of load: "response" / "service"; without one: the response
     comparator  = "<" / "<=" / ">" / ">=" / "=="
     unit        = "us" / "ms" / "s" of a time, "%" or nothing of lost, nothing of sent and echoed
 
@@ -23,7 +24,7 @@ from echod.core.histogram import Histogram
 __all__ = ["ROUND_TRIP", "TIMES", "Assertion", "Condition", "Measured", "Unit", "Verdict", "parse_assertion"]
 
 ROUND_TRIP = "echo"
-"""The phase that a time without one is of."""
+"""The phase of a probe that a time without one is of."""
 
 
 class Unit(Enum):
@@ -150,8 +151,8 @@ class Assertion:
         return 100 * count / ended if self.unit is Unit.PERCENT else count
 
 
-def parse_assertion(text: str, phases: tuple[str, ...]) -> Assertion:
-    """Return the assertion that `text` means, about phases of these names.
+def parse_assertion(text: str, phases: tuple[str, ...], bare: str = ROUND_TRIP) -> Assertion:
+    """Return the assertion that `text` means, about phases of these names; a time without a phase is of `bare`.
 
     Raises ValueError, with the end of a sentence that says what is allowed.
     """
@@ -170,7 +171,7 @@ def parse_assertion(text: str, phases: tuple[str, ...]) -> Assertion:
         _refuse_unknown(phase, metric, phases)
         counted = Unit.MICROSECONDS
         bound = round(float(number) * _scale(metric, unit), 3)  # 0.0007 s are 700 us, whatever floats make of it
-        phase = phase or ROUND_TRIP
+        phase = phase or bare
     return Assertion(
         text="".join(text.split()), phase=phase, metric=metric, comparator=comparator, bound=bound, unit=counted
     )
@@ -181,12 +182,14 @@ class Condition:
     """The kind of an option (`echod.core.kinds`) whose value is an assertion about phases of these names."""
 
     phases: tuple[str, ...]
+    bare: str = ROUND_TRIP
+    """The phase that a time without one is of."""
     metavar: str = "EXPR"
     repeatable: bool = False
 
     def from_text(self, text: str) -> Assertion:
         """Return the assertion that a command line's `text` means."""
-        return parse_assertion(text, self.phases)
+        return parse_assertion(text, self.phases, self.bare)
 
     def check(self, value: object) -> Assertion:
         """Return `value` where it is an assertion, or the text of one."""

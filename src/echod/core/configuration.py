@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 
-from echod.core.addresses import HostPort
 from echod.core.assertions import Assertion, Condition
+from echod.core.client import DEFAULT_PORT, DEFAULT_RECORD_SIZE, LARGEST_RECORD, ClientConfiguration, ClientTLS
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, SizeRange, Text
-from echod.core.options import checked, option, options_of
-from echod.core.route import Family, Route, family_of
+from echod.core.kinds import PORT, Address, Choice, Flag, Integer, Many, Network, Seconds, SizeRange, Text
+from echod.core.options import checked, option
 from echod.core.statistics import PHASES
 
-__all__ = ["ClientTLS", "Exchange", "PingConfiguration", "ServerConfiguration"]
-
-DEFAULT_PORT = 3005
-DEFAULT_RECORD_SIZE = 250
-
-LARGEST_RECORD = 1 << 20
-"""Bytes. A connection holds up to one record in memory, so this bounds what a client can make it hold."""
+__all__ = [
+    "DEFAULT_PORT",
+    "DEFAULT_RECORD_SIZE",
+    "LARGEST_RECORD",
+    "ClientTLS",
+    "Exchange",
+    "PingConfiguration",
+    "ServerConfiguration",
+]
 
 LINGER = 2.0
 """Seconds for which a server that has echoed discards what the client still sends.
@@ -132,27 +133,11 @@ class ServerConfiguration:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTLS:
-    """What a probe is to do over TLS. Files are PEM."""
-
-    ca: str | None = None
-    """File of the certificates to trust; None: the platform's."""
-    name: str | None = None
-    """Name or address to send and to verify; None: the target's."""
-    certificate: str | None = None
-    """File of the client's certificate, its chain after it; None: the client shows none."""
-    key: str | None = None
-    """File of its key; None: in the certificate's file."""
-    insecure: bool = False
-    """Whether any certificate will do."""
-
-
 _CONDITION = Condition(PHASES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PingConfiguration:
+class PingConfiguration(ClientConfiguration):
     """What a run of probes is asked to do. Raises ConfigurationError for what cannot be."""
 
     count: int | None = option(
@@ -182,26 +167,11 @@ class PingConfiguration:
         Text("random|zero|FILE"),
         "what records are made of: random bytes, null bytes, or a file's (default: records that describe themselves)",
     )
-    ipv4: bool = option(False, Flag(), "use IPv4 alone", short="4")
-    ipv6: bool = option(False, Flag(), "use IPv6 alone", short="6")
-    source: str | None = option(None, Address(), "address of this host to connect from")
     each_address: bool = option(False, Flag(), "probe every address of the name by itself, rather than race them")
     keep_alive: bool = option(False, Flag(), "send record after record on one connection, as long as it lasts")
     idle: float | None = option(
         None, Seconds(), "seconds to hold each connection silent before the record; the timeout does not count them"
     )
-    tls: bool = option(False, Flag(), "speak TLS, and send nothing before the server's certificate is verified")
-    tls_ca: str | None = option(
-        None, Text("FILE"), "PEM file of the certificates to trust (default: the platform's trust store)"
-    )
-    tls_name: str | None = option(
-        None, Host(), "name or address that the server's certificate must be for (default: the one that is probed)"
-    )
-    tls_certificate: str | None = option(
-        None, Text("FILE"), "PEM file of the client certificate to show, its chain after it"
-    )
-    tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
-    tls_insecure: bool = option(False, Flag(), "take any certificate for the server's")
     verbose: bool = option(
         False, Flag(), "below each probe: its phases, connection attempts, certificate and kernel facts", short="v"
     )
@@ -221,7 +191,8 @@ class PingConfiguration:
 
     def __post_init__(self) -> None:
         checked(self)
-        self._check_tls()
+        self._check_way()
+        self._refuse_what_does_not_go_together()
         self._check_output()
 
     def _check_output(self) -> None:
@@ -239,34 +210,13 @@ class PingConfiguration:
             if given and not self.nagios:
                 raise ConfigurationError(f"{name}: of use only with nagios")
 
-    def _check_tls(self) -> None:
-        given = [
-            each.name
-            for each in options_of(type(self))
-            if each.name.startswith("tls-") and getattr(self, each.field) != each.default
-        ]
-        if given and not self.tls:
-            raise ConfigurationError(f"{', '.join(given)}: of use only with tls")
-        if self.tls_key and self.tls_certificate is None:
-            raise ConfigurationError("tls-key: of use only with tls-certificate")
-        self._refuse_what_does_not_go_together()
-
     def _refuse_what_does_not_go_together(self) -> None:
-        if self.ipv4 and self.ipv6:
-            raise ConfigurationError("ipv4: not with ipv6; without either both are used")
-        if self.source is not None and self.family is not None and self.family is not family_of(self.source):
-            raise ConfigurationError(f"source: {self.source} is not an {self.family.value} address")
         if self.sweep is not None and self.size is not None:
             raise ConfigurationError("sweep: not with size; it sets the sizes itself")
         if self.sweep is not None and self.payload_file is not None:
             raise ConfigurationError("sweep: not with a payload file, which has one size")
         if self.idle is not None and self.keep_alive:
             raise ConfigurationError("idle: not with keep-alive, whose connection is silent for the interval")
-
-    @property
-    def family(self) -> Family | None:
-        """The one family of addresses to use; None: both."""
-        return Family.IPV4 if self.ipv4 else Family.IPV6 if self.ipv6 else None
 
     @property
     def payload_file(self) -> str | None:
@@ -287,20 +237,3 @@ class PingConfiguration:
         if self.sweep is not None:
             return len(self.sweep) * (self.count or 1)
         return self.count
-
-    def route_to(self, target: HostPort) -> Route:
-        """Return the way to `target`. Raises ConfigurationError where its literal is not of the family asked for."""
-        return Route(target=target, family=self.family, source=self.source)
-
-    @property
-    def client_tls(self) -> ClientTLS | None:
-        """What is asked of TLS; None without it."""
-        if not self.tls:
-            return None
-        return ClientTLS(
-            ca=self.tls_ca,
-            name=self.tls_name,
-            certificate=self.tls_certificate,
-            key=self.tls_key,
-            insecure=self.tls_insecure,
-        )

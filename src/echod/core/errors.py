@@ -4,7 +4,7 @@ What a peer does wrong is never an exception here: for the server it is a
 `CloseReason`, for the probe an `Outcome`.
 """
 
-__all__ = ["ConfigurationError", "EchodError", "ListenError"]
+__all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError"]
 
 
 class EchodError(Exception):
@@ -17,3 +17,7 @@ class ConfigurationError(EchodError):
 
 class ListenError(EchodError):
     """The host refused a listener: port in use, no permission, no such address."""
+
+
+class GeneratorError(EchodError):
+    """A process that generates load ended before its time."""

@@ -58,11 +58,11 @@ class Histogram:
         self._refuse_nothing()
         return self._sum / self._total
 
-    def record(self, microseconds: int) -> None:
-        """Count one time."""
+    def record(self, microseconds: int, count: int = 1) -> None:
+        """Count one time, or `count` of them that are equal."""
         time = min(max(microseconds, LOWEST), HIGHEST)
-        self._counts.record_value(time)
-        self._note(1, time, time, time)
+        self._counts.record_value(time, count)
+        self._note(count, time, time, time * count)
 
     def merge(self, other: "Histogram") -> None:
         """Count every time that is in `other` too."""

@@ -9,6 +9,7 @@ format cannot drift apart. A *layer* is what one source gave (a file, a command 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import get_annotations
 from typing import Any, TypeVar, cast
 
 from echod.core.errors import ConfigurationError
@@ -75,7 +76,9 @@ def option(default: object, kind: Kind, help: str, *, short: str = "", instead_o
 
 
 def options_of(configuration: type[object]) -> tuple[Option, ...]:
-    """Return the options that a configuration class declares, in their order."""
+    """Return the options of a configuration class in their order: those that it declares before those it inherits."""
+    own = get_annotations(configuration)
+    declarations = sorted(dataclasses.fields(cast("Any", configuration)), key=lambda field: field.name not in own)
     return tuple(
         Option(
             field=field.name,
@@ -86,7 +89,7 @@ def options_of(configuration: type[object]) -> tuple[Option, ...]:
             default=field.default,
             instead_of=tuple(map(_hyphens, declared.instead_of)),
         )
-        for field in dataclasses.fields(cast("Any", configuration))
+        for field in declarations
         for declared in [field.metadata[_KEY]]
     )
 

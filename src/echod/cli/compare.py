@@ -1,0 +1,50 @@
+"""`echod report`: runs of load side by side, in one page."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from echod.cli.client import output_may_fail
+from echod.cli.parsing import add_command
+from echod.core.errors import ConfigurationError, EchodError
+from echod.load.page import Result, page_of
+
+__all__ = ["add_to"]
+
+
+def add_to(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Declare the command."""
+    parser = add_command(commands, "report", "lay the results of echod load side by side in one HTML page", run)
+    parser.add_argument("files", metavar="FILE", nargs="+", help="what echod load --json wrote")
+    parser.add_argument("--html", metavar="FILE", help="write the page there (default: standard output)")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Write the page; return 0. Raises EchodError."""
+    page = page_of([_read(path) for path in namespace.files])
+    if namespace.html is None:
+        with output_may_fail():
+            sys.stdout.write(page)
+            sys.stdout.flush()
+        return 0
+    try:
+        Path(namespace.html).write_text(page, encoding="utf-8")
+    except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
+        why = problem.strerror if isinstance(problem, OSError) else problem
+        raise EchodError(f"--html: cannot write {namespace.html}: {why}") from None
+    return 0
+
+
+def _read(path: str) -> Result:
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigurationError(f"cannot read {path}: {problem.strerror}") from None
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, a path with a null byte; nested without end
+        raise ConfigurationError(f"{path}: is no JSON") from None
+    try:
+        return Result.of(Path(path).stem, found)
+    except ValueError as problem:
+        raise ConfigurationError(f"{path}: {problem}") from None

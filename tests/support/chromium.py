@@ -1,0 +1,176 @@
+"""A real browser, driven over its DevTools protocol through a pair of pipes, with no way to any network."""
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.sockets import PATIENCE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+_ON_3_AND_4 = """
+import fcntl, os, sys
+reads, writes = (fcntl.fcntl(int(each), fcntl.F_DUPFD_CLOEXEC, 10) for each in sys.argv[1:3])
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""--remote-debugging-pipe: commands come in on descriptor 3, answers and events go out on 4, a zero byte ends each."""
+
+
+class Browser:
+    """A headless browser with one page."""
+
+    def __init__(self, home: Path) -> None:
+        assert CHROMIUM is not None
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        command = (
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={home}",
+            "--remote-debugging-pipe",
+        )
+        self.process = subprocess.Popen(
+            (sys.executable, "-c", _ON_3_AND_4, str(theirs_in), str(theirs_out), *command),
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._held = b""
+        self._number = 0
+        self._session: str | None = None
+        self._events: list[dict[str, Any]] = []
+
+    def open(self) -> Self:
+        """Open its page."""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        return self
+
+    @property
+    def requests(self) -> list[str]:
+        """The addresses that were asked for so far."""
+        asked = (event for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [event["params"]["request"]["url"] for event in asked]
+
+    @property
+    def answered(self) -> list[str]:
+        """The addresses that were asked for and not refused by the page's policy."""
+        blocked = {
+            event["params"]["requestId"]
+            for event in self._events
+            if event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp"
+        }
+        asked = (event["params"] for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [each["request"]["url"] for each in asked if each["requestId"] not in blocked]
+
+    @property
+    def complaints(self) -> list[str]:
+        """The errors that the page has met: exceptions, and what its policy refused."""
+        exceptions = [
+            event["params"]["exceptionDetails"]["exception"].get("description", "")
+            for event in self._events
+            if event["method"] == "Runtime.exceptionThrown"
+        ]
+        entries = [event["params"]["entry"] for event in self._events if event["method"] == "Log.entryAdded"]
+        return exceptions + [entry["text"] for entry in entries if entry["level"] == "error"]
+
+    def show(self, page: Path, *, width: int = 1100, height: int = 900, scheme: str = "light") -> Self:
+        """Load a page of this host, in a window of a width and in a colour scheme."""
+        self._events.clear()
+        self.resize(width=width, height=height)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Page.navigate", url=page.as_uri())
+        self._wait_for("Page.loadEventFired")
+        return self
+
+    def resize(self, *, width: int, height: int = 900) -> None:
+        """Give the window another size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def value(self, expression: str) -> Any:
+        """Return what a JavaScript expression is worth on the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def picture(self, to: Path) -> Path:
+        """Write what the whole page looks like to a file, as PNG."""
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        to.write_bytes(base64.b64decode(shot["data"]))
+        return to
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the protocol; return its result."""
+        self._number += 1
+        said: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session is not None:
+            said["sessionId"] = self._session
+        os.write(self._out, json.dumps(said).encode() + b"\0")
+        while True:
+            heard = self._hear()
+            if heard.get("id") == self._number:
+                assert "error" not in heard, heard
+                result: dict[str, Any] = heard["result"]
+                return result
+            if "method" in heard:
+                self._events.append(heard)
+
+    def close(self) -> None:
+        os.close(self._out)  # at its end the browser ends too
+        os.close(self._in)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+
+    def _wait_for(self, event: str) -> None:
+        while not any(each["method"] == event for each in self._events):
+            heard = self._hear()
+            if "method" in heard:
+                self._events.append(heard)
+
+    def _hear(self) -> dict[str, Any]:
+        deadline = time.monotonic() + 3 * PATIENCE
+        while b"\0" not in self._held:
+            assert time.monotonic() < deadline, "the browser says nothing"
+            if select.select([self._in], [], [], 0.5)[0]:
+                piece = os.read(self._in, 1 << 16)
+                assert piece, "the browser is gone"
+                self._held += piece
+        line, _, self._held = self._held.partition(b"\0")
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+
+@contextmanager
+def browser(home: Path) -> Iterator[Browser]:
+    """Give a browser whose files are in `home`; it is ended afterwards."""
+    running = Browser(home)
+    try:
+        yield running.open()
+    finally:
+        running.close()

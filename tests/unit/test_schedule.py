@@ -1,0 +1,45 @@
+from itertools import chain, pairwise
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.core.schedule import Arrival, arrivals
+
+
+def never() -> float:
+    raise AssertionError("uniform arrivals ask for no chance")
+
+
+class UniformTests(SynchronousTestCase):
+    def test_one_every_so_often(self) -> None:
+        self.assertEqual(list(arrivals(Arrival.UNIFORM, 4, 1.0, never)), [0, 0.25, 0.5, 0.75])
+
+    def test_no_error_adds_up(self) -> None:
+        moments = list(arrivals(Arrival.UNIFORM, 3_000, 100.0, never))
+        self.assertEqual(len(moments), 300_000)
+        self.assertEqual(moments[-1], 299_999 / 3_000)
+
+    def test_the_parts_are_the_whole(self) -> None:
+        for parts in (1, 2, 3, 7):
+            gathered = [list(arrivals(Arrival.UNIFORM, 100, 2.0, never, part, parts)) for part in range(parts)]
+            self.assertEqual(sorted(chain(*gathered)), list(arrivals(Arrival.UNIFORM, 100, 2.0, never)))
+
+
+class PoissonTests(SynchronousTestCase):
+    def test_the_seed_is_the_schedule(self) -> None:
+        first, again, other = (list(arrivals(Arrival.POISSON, 50, 5.0, Random(seed).random)) for seed in (1, 1, 2))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_rate_and_gaps_are_those_of_a_poisson_process(self) -> None:
+        moments = list(arrivals(Arrival.POISSON, 100, 200.0, Random(1).random))
+        self.assertTrue(all(0 < moment < 200 for moment in moments))
+        # The number has a standard deviation of its root, 141; of exponential gaps one in e is longer than their mean.
+        self.assertLess(abs(len(moments) - 20_000), 5 * 141)
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        self.assertTrue(all(gap >= 0 for gap in gaps))
+        self.assertLess(abs(sum(gap > 0.01 for gap in gaps) / len(gaps) - 0.368), 0.02)
+
+    def test_a_part_has_its_share_of_the_rate(self) -> None:
+        moments = list(arrivals(Arrival.POISSON, 300, 100.0, Random(1).random, part=1, parts=3))
+        self.assertLess(abs(len(moments) - 10_000), 500)
