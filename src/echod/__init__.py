@@ -7,6 +7,7 @@ The rooms, from the ground up; imports go down only:
 - `echod.server`: the daemon, on Twisted.
 - `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
 - `echod.logs`: what is written down of connections and events.
+- `echod.admin`: health, metrics and a page to look at, over HTTP.
 - `echod.cli`: the command lines. The only room that knows argv, stdout and the global reactor.
 """
 

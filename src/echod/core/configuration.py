@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from echod.core.addresses import HostPort
 from echod.core.assertions import Assertion, Condition
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import PORT, Address, Choice, Flag, Host, Integer, Many, Network, Seconds, SizeRange, Text
+from echod.core.kinds import (
+    PORT,
+    Address,
+    Choice,
+    Flag,
+    Host,
+    Integer,
+    Many,
+    Network,
+    PortOrEndpoint,
+    Seconds,
+    SizeRange,
+    Text,
+)
 from echod.core.options import checked, option, options_of
 from echod.core.route import Family, Route, family_of
 from echod.core.statistics import PHASES
@@ -95,6 +108,11 @@ class ServerConfiguration:
         None, Text("FILE"), "write a line for each connection that ends; - is standard output"
     )
     log_format: str = option("text", Choice(("text", "json")), "what the log and the access log are written in")
+    admin: str | None = option(
+        None,
+        PortOrEndpoint(),
+        "serve health, metrics and a page over HTTP: a port, on the loopback addresses alone, or a Twisted endpoint",
+    )
 
     def __post_init__(self) -> None:
         checked(self)
