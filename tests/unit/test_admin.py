@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -42,7 +42,7 @@ class Scene:
     """A daemon in memory, and all that looks at it."""
 
     def __init__(self, **options: Any) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = cast("Any", MemoryReactorClock())
         self.totals = Totals()
         options.setdefault("listen", ("tcp:1",))
         configuration = ServerConfiguration(transport="stock", **options)
@@ -238,7 +238,7 @@ class Client:
     def send(self, data: bytes) -> bytes:
         """Send, and return all that has come."""
         self.transport.protocol.dataReceived(data)
-        return self.transport.value()
+        return bytes(self.transport.value())
 
     def get(self, path: str = "/healthz", host: str | None = "localhost", method: str = "GET", more: str = "") -> bytes:
         named = "" if host is None else f"Host: {host}\r\n"

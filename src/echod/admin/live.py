@@ -46,6 +46,12 @@ class Live:
             for stream in tuple(self._streams):
                 stream.send(told)
 
+    def tell_state(self) -> None:
+        """Send the state alone: it has changed, and the next beat may come too late."""
+        told = _event("state", {"state": self._state(self._observed.figures())})
+        for stream in tuple(self._streams):
+            stream.send(told)
+
     def page(self, request: AdminRequest) -> None:
         """Answer with the events, without an end. The first is what the last minutes were."""
         if request.method == b"HEAD":

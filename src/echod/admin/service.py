@@ -51,7 +51,7 @@ def make_admin(
         endpoints = [DualStackEndpoint(sockets, host, int(place), BACKLOG) for host in LOOPBACK]
     else:
         endpoints = [endpoint_from_string(reactor, place)]
-    return AdminService(service, place, endpoints, factory, lambda: pulse.start(live.beat), pulse.stop)
+    return AdminService(service, place, endpoints, factory, pulse, live)
 
 
 class AdminService(Service):
@@ -65,16 +65,16 @@ class AdminService(Service):
         place: str,
         endpoints: Sequence[IStreamServerEndpoint],
         factory: AdminFactory,
-        start: Callable[[], None],
-        stop: Callable[[], None],
+        pulse: Pulse,
+        live: Live,
     ) -> None:
-        """`place` is how the user knows the endpoints; `start` and `stop` are called with the service."""
+        """`place` is how the user knows the endpoints; `pulse` is to beat for `live`."""
         self._daemon = daemon
         self._place = place
         self._endpoints = endpoints
         self._factory = factory
-        self._start = start
-        self._stop = stop
+        self._pulse = pulse
+        self._live = live
         self._ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -93,12 +93,14 @@ class AdminService(Service):
         if not self._ports:
             self.privilegedStartService()
         self._daemon.startService()
-        self._start()
+        self._pulse.start(self._live.beat)
 
     def stopService(self) -> "Deferred[None]":
         """Stop the daemon; the Deferred fires when it has drained, and the admin server has ended after it."""
         super().stopService()
-        return self._daemon.stopService().addCallback(lambda _: self._end())
+        drained = self._daemon.stopService()
+        self._live.tell_state()
+        return drained.addCallback(lambda _: self._end())
 
     def _listen(self) -> None:
         failures: list[Failure] = []
@@ -118,7 +120,7 @@ class AdminService(Service):
         self._log.info("admin on {address}", address=address if address.host else self._place)
 
     def _end(self) -> "Deferred[None]":
-        self._stop()
+        self._pulse.stop()
         return self._end_server()
 
     def _end_server(self) -> "Deferred[None]":

@@ -6,7 +6,7 @@ const SILENCE = 5000; // ms without an event after which the server counts as go
 const RETRY = 2000; // ms
 const ROWS = 12; // of a graph's table
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 560, HEIGHT = 150, LEFT = 62, BOTTOM = 22, TOP = 8;
+const WIDTH = 400, HEIGHT = 140, LEFT = 62, BOTTOM = 22, TOP = 8; // near the pixels of a phone, for the text's sake
 
 const count = (n) => n === null ? "–" : n.toLocaleString("en", { maximumFractionDigits: n < 10 ? 1 : 0 });
 const rate = (n) => count(n);
@@ -146,12 +146,13 @@ function show(state) {
   if (paused) return;
   const last = points[points.length - 1];
   say("version", state.version);
-  say("up", `${duration(state.now - state.since)}, since ${moment(state.since)}`);
+  say("up", duration(state.now - state.since));
+  say("since", `since ${moment(state.since)}`);
   say("active", state.most === null ? count(state.active) : `${count(state.active)} of ${count(state.most)}`);
   say("total-records", count(state.records));
   say("overflows", count(state.overflows));
   const days = state.certificate_days;
-  say("certificate", days === null ? "no TLS" : days < 0 ? "expired" : `${Math.floor(days)} days`);
+  say("certificate", days === null ? "no TLS" : days < 0 ? "expired" : days < 2 ? `${Math.round(days * 24)} hours` : `${Math.floor(days)} days`);
   byId("certificate").classList.toggle("bad", days !== null && days < 14);
   if (last) {
     for (const key of ["accepted", "records"]) say(key, rate(last[key]));
@@ -162,7 +163,8 @@ function show(state) {
   const closed = Object.entries(state.closed).sort((a, b) => b[1] - a[1]);
   rows(byId("reasons"), closed.length ? closed : [["none yet", 0]]);
   const failures = Object.entries(state.failures).map(([kind, n]) => [`failed: ${kind}`, n]);
-  rows(byId("handshakes"), [...Object.entries(state.handshakes), ...failures]);
+  const handshakes = [...Object.entries(state.handshakes), ...failures];
+  rows(byId("handshakes"), handshakes.length ? handshakes : [["none yet", 0]]);
   byId("tls").hidden = days === null;
   graphs.forEach((graph) => graph.draw(points));
 }
@@ -192,6 +194,7 @@ function listen() {
     points = told.points;
     heard(told.state);
   });
+  source.addEventListener("state", (event) => heard(JSON.parse(event.data).state));
   source.addEventListener("beat", (event) => {
     const told = JSON.parse(event.data);
     points.push(told.point);
