@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.internet.error import ReactorNotRunning
@@ -55,6 +56,7 @@ def run(namespace: argparse.Namespace) -> int:
         asked = replace(asked, count=PLUGIN_PROBES)
     probed = _target(namespace.host, namespace.port)
     asked.route_to(probed)
+    metrics = _metrics_file(asked)
     configuration, source = payload_of(asked)
     tls = _tls(configuration)
     statistics = Statistics()
@@ -78,7 +80,28 @@ def run(namespace: argparse.Namespace) -> int:
         with suppress(OSError):
             sys.stdout.close()  # what it still holds would fail once more at the interpreter's end
         raise EchodError(f"cannot write: {problem.strerror}") from None
+    if metrics is not None:
+        _write_metrics(metrics, probed, statistics, status)
     return status
+
+
+def _metrics_file(configuration: PingConfiguration) -> Path | None:
+    """Return where the result goes, if anywhere. Raises ConfigurationError: a run takes too long to end in that."""
+    if configuration.metrics is None:
+        return None
+    path = Path(configuration.metrics)
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigurationError(f"--metrics: {path} is not a file in a directory that there is")
+    return path
+
+
+def _write_metrics(path: Path, probed: HostPort, statistics: Statistics, status: int) -> None:
+    from echod.cli.textfile import run_metrics, write_atomically  # not before: it imports prometheus_client
+
+    try:
+        write_atomically(path, run_metrics(probed, statistics, status, time.time()))
+    except OSError as problem:
+        raise EchodError(f"cannot write {path}: {problem.strerror}") from None
 
 
 def _target(host: str, port: str) -> HostPort:

@@ -216,6 +216,9 @@ class PingConfiguration:
     quiet: bool = option(False, Flag(), "nothing but the first line and the summary", short="q")
     json: bool = option(False, Flag(), "one JSON object a line, for each probe; with quiet, one for the run instead")
     summary: bool = option(False, Flag(), "with json: one more object, the last line, that sums the run up")
+    metrics: str | None = option(
+        None, Text("FILE"), "write the run's result to FILE for node_exporter's textfile collector, all at once"
+    )
     assert_: tuple[Assertion, ...] = option(
         (), Many(_CONDITION), "what must hold of the run for exit status 0, such as p99<50ms or lost<1%; repeatable"
     )
