@@ -31,6 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"echod/py.typed", "echod/__main__.py", "twisted/plugins/echod_plugin.py"} <= names
+    assert {f"echod/admin/static/{name}" for name in ("page.html", "page.js", "page.css", "icon.svg")} <= names
     assert {name for name in names if name.startswith("twisted/")} == {"twisted/plugins/echod_plugin.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} - {"echod", "twisted"} == {
