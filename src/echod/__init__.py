@@ -9,6 +9,7 @@ The rooms, from the ground up; imports go down only:
 - `echod.probe`: the client, on Twisted. `echod.probe.probe` is its library face.
 - `echod.load`: load on an echo server, from processes of their own, and the page of its results; upon the probe.
 - `echod.logs`: what is written down of connections and events.
+- `echod.admin`: health, metrics and a page to look at, over HTTP.
 - `echod.cli`: the command lines. The only room that knows argv, stdout and the global reactor.
 """
 

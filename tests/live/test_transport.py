@@ -649,7 +649,7 @@ async def test_a_drains_last_echo_takes_the_fin_along() -> None:
         with socket.create_connection(("::1", port), timeout=PATIENCE) as client:
             client.sendall(RECORD + RECORD[:100])
             assert await deferToThread(client.recv, 250, socket.MSG_WAITALL) == RECORD
-            (connection,) = daemon.service._connections._open
+            (connection,) = daemon.service.connections._open
             stopped = daemon.service.stopService()
             client.sendall(RECORD[100:])
             assert await deferToThread(read_to_end, client) == RECORD

@@ -33,6 +33,7 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     assert {"echod/py.typed", "echod/__main__.py", "twisted/plugins/echod_plugin.py"} <= names
     charts = {"uPlot.iife.min.js", "uPlot.min.css", "uPlot-LICENSE.txt", "page.html", "page.css", "page.js"}
     assert {f"echod/load/static/{name}" for name in charts} <= names
+    assert {f"echod/admin/static/{name}" for name in ("page.html", "page.js", "page.css", "icon.svg")} <= names
     assert {name for name in names if name.startswith("twisted/")} == {"twisted/plugins/echod_plugin.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} - {"echod", "twisted"} == {

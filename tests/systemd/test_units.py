@@ -19,7 +19,7 @@ from tests.support.sockets import PATIENCE, RECORD
 from tests.systemd.lab import Lab, needs_lab
 
 ETC = Path(__file__).parents[2] / "etc"
-UNITS = ("echod.service", "echod.socket", "echod@.service", "echod@.socket")
+UNITS = ("echod.service", "echod.socket", "echod@.service", "echod@.socket", "echod-admin.socket")
 RESTARTS = 20
 TLS_PORT = 3006
 
@@ -75,7 +75,9 @@ def main_pid(lab: Lab, unit: str = "echod.service") -> int:
 
 
 @needs_analyze
-@pytest.mark.parametrize("unit", ["echod.service", "echod.socket", "echod@1.service", "echod@1.socket"])
+@pytest.mark.parametrize(
+    "unit", ["echod.service", "echod.socket", "echod@1.service", "echod@1.socket", "echod-admin.socket"]
+)
 def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
     units = tmp_path / "etc" / "systemd" / "system"
     units.mkdir(parents=True)
@@ -104,6 +106,27 @@ def test_both_services_run_alike() -> None:
         for unit in ("echod.service", "echod@.service")
     )
     assert one[:-1] == many[:-1]  # the last one is Also=, which names the socket
+
+
+@needs_lab
+def test_the_admin_server_has_its_socket_from_systemd(lab: Lab) -> None:
+    lab.write("/etc/echod/echod.toml", configuration('admin = "systemd:domain=INET:name=admin"\n'))
+    lab.systemctl("start", "echod.socket", "echod-admin.socket", "echod.service")
+    assert exchange(lab) == RECORD
+
+    def get(path: str) -> bytes:
+        with lab.connect(9305, "127.0.0.1") as client:
+            client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            return receive_to_end(client)
+
+    assert get("/readyz").endswith(b"\r\n\r\nready\n")
+    told = get("/metrics")
+    assert b"\nechod_records_echoed_total 1.0\n" in told
+    # As docs/observability.md says of a daemon that sees neither the host's network nor all of /proc.
+    assert b"process_cpu_seconds_total" not in told
+    with lab.connect(9305, "127.0.0.1"):  # and an open connection does not hold up the end
+        lab.systemctl("stop", "echod.service")
+    assert lab.show("echod.service", "Result") == "success"
 
 
 @needs_lab

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO, cast
 
-from twisted.application.service import Application
+from twisted.application.service import Application, Service
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.components import Componentized
 
@@ -29,7 +29,6 @@ from echod.logs.lines import LINE_FORMATS
 from echod.logs.refusals import RefusalLog
 from echod.server.assembly import IDaemonReactor, make_service
 from echod.server.observer import IConnectionObserver, Observers
-from echod.server.service import EchoService
 from echod.server.supervisor import Systemd
 
 __all__ = ["application_from_file", "daemon", "log_observer", "server_configuration"]
@@ -50,7 +49,7 @@ def log_observer(configuration: ServerConfiguration, out: TextIO) -> ILogObserve
     return json_observer(out) if configuration.log_format == "json" else textFileLogObserver(out)
 
 
-def daemon(configuration: ServerConfiguration) -> EchoService:
+def daemon(configuration: ServerConfiguration) -> Service:
     """Return the daemon for this process's own reactor, and prepare the process for it.
 
     The process then has a reactor clock that no step of the wall clock moves, ends at a second
@@ -64,6 +63,12 @@ def daemon(configuration: ServerConfiguration) -> EchoService:
     reactor = cast("IDaemonReactor", installed)
     refusals = RefusalLog(reactor)
     observers: list[IConnectionObserver] = [refusals]
+    totals = None
+    if configuration.admin is not None:
+        from echod.admin.totals import Totals  # and no more of that room, nor what it imports, than is asked for
+
+        totals = Totals()
+        observers.append(totals)
     reopen: list[tuple[str, Callable[[], None]]] = []
     if configuration.access_log is not None:
         access = AccessLog(configuration.access_log, LINE_FORMATS[configuration.log_format], time.time)
@@ -77,13 +82,18 @@ def daemon(configuration: ServerConfiguration) -> EchoService:
         supervisor=Systemd.from_environment(os.environ, reactor),
         descriptors=descriptor_limit(),
         load_again=reopen,
+        waits=None if totals is None else totals.waits,
     )
     reactor.addSystemEventTrigger("after", "shutdown", refusals.close)
     reactor.addSystemEventTrigger("before", "shutdown", on_next_stop_signal, reactor, service.cut)
     on_signal(reactor, signal.SIGHUP, service.reload)
     # Without an access log too: what rotates logs may signal whatever runs, and the signal's default is to kill.
     reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, lambda: service.load(reopen))
-    return service
+    if configuration.admin is None or totals is None:
+        return service
+    from echod.admin.service import make_admin
+
+    return make_admin(configuration.admin, reactor, service, totals)
 
 
 def application_from_file(path: str) -> Componentized:
@@ -97,7 +107,7 @@ def application_from_file(path: str) -> Componentized:
     except EchodError as problem:
         raise SystemExit(f"echod: {problem}") from None
     application: Componentized = Application("echod")
-    service.setServiceParent(application)  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+    service.setServiceParent(application)
     if configuration.log_format == "json":
         application.setComponent(ILogObserver, log_observer(configuration, sys.stdout))
     return application

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ReactorNotRunning
@@ -23,6 +24,7 @@ from echod.cli.terminal import Output
 from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
 from echod.core.configuration import PingConfiguration
+from echod.core.errors import ConfigurationError, EchodError
 from echod.core.options import command_line_layer, configure
 from echod.core.outcomes import ProbeResult
 from echod.core.source import RecordSource
@@ -53,6 +55,7 @@ def run(namespace: argparse.Namespace) -> int:
         asked = replace(asked, count=PLUGIN_PROBES)
     probed = target_of(namespace)
     asked.route_to(probed)
+    metrics = _metrics_file(asked)
     configuration, source = payload_of(asked)
     tls = tls_of(configuration)
     statistics = Statistics()
@@ -70,7 +73,28 @@ def run(namespace: argparse.Namespace) -> int:
         for verdict in verdicts:
             if not verdict.holds:
                 print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
+    if metrics is not None:
+        _write_metrics(metrics, probed, statistics, status)
     return status
+
+
+def _metrics_file(configuration: PingConfiguration) -> Path | None:
+    """Return where the result goes, if anywhere. Raises ConfigurationError: a run takes too long to end in that."""
+    if configuration.metrics is None:
+        return None
+    path = Path(configuration.metrics)
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigurationError(f"--metrics: {path} is not a file in a directory that there is")
+    return path
+
+
+def _write_metrics(path: Path, probed: HostPort, statistics: Statistics, status: int) -> None:
+    from echod.cli.textfile import run_metrics, write_atomically  # not before: it imports prometheus_client
+
+    try:
+        write_atomically(path, run_metrics(probed, statistics, status, time.time()))
+    except OSError as problem:
+        raise EchodError(f"cannot write {path}: {problem.strerror}") from None
 
 
 def _run_to_its_end(

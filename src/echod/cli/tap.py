@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from twisted.application.service import Service
 from twisted.logger import FileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
@@ -13,7 +14,6 @@ from echod.core.configuration import ServerConfiguration
 from echod.core.errors import ConfigurationError
 from echod.core.options import options_of
 from echod.logs.events import json_observer
-from echod.server.service import EchoService
 
 __all__ = ["Options", "makeService"]
 
@@ -69,7 +69,7 @@ def json_log() -> FileLogObserver:
     return json_observer(sys.stdout)
 
 
-def makeService(options: Options) -> EchoService:
+def makeService(options: Options) -> Service:
     """Return the daemon that the options ask for."""
     try:
         return daemon(options.configuration)

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from echod.core.assertions import Assertion, Condition
 from echod.core.client import DEFAULT_PORT, DEFAULT_RECORD_SIZE, LARGEST_RECORD, ClientConfiguration, ClientTLS
 from echod.core.errors import ConfigurationError
-from echod.core.kinds import PORT, Address, Choice, Flag, Integer, Many, Network, Seconds, SizeRange, Text
+from echod.core.kinds import (
+    PORT,
+    Address,
+    Choice,
+    Flag,
+    Integer,
+    Many,
+    Network,
+    PortOrEndpoint,
+    Seconds,
+    SizeRange,
+    Text,
+)
 from echod.core.options import checked, option
 from echod.core.statistics import PHASES
 
@@ -105,6 +117,11 @@ class ServerConfiguration:
         None, Text("FILE"), "write a line for each connection that ends; - is standard output"
     )
     log_format: str = option("text", Choice(("text", "json")), "what the log and the access log are written in")
+    admin: str | None = option(
+        None,
+        PortOrEndpoint(),
+        "serve health, metrics and a page over HTTP: a port, on the loopback addresses alone, or a Twisted endpoint",
+    )
 
     def __post_init__(self) -> None:
         checked(self)
@@ -178,6 +195,9 @@ class PingConfiguration(ClientConfiguration):
     quiet: bool = option(False, Flag(), "nothing but the first line and the summary", short="q")
     json: bool = option(False, Flag(), "one JSON object a line, for each probe; with quiet, one for the run instead")
     summary: bool = option(False, Flag(), "with json: one more object, the last line, that sums the run up")
+    metrics: str | None = option(
+        None, Text("FILE"), "write the run's result to FILE for node_exporter's textfile collector, all at once"
+    )
     assert_: tuple[Assertion, ...] = option(
         (), Many(_CONDITION), "what must hold of the run for exit status 0, such as p99<50ms or lost<1%; repeatable"
     )

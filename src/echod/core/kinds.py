@@ -23,6 +23,7 @@ __all__ = [
     "Kind",
     "Many",
     "Network",
+    "PortOrEndpoint",
     "Seconds",
     "SizeRange",
     "Text",
@@ -238,6 +239,20 @@ class Network(_Written):
         except ValueError as problem:
             raise ValueError(f"must be a network: {problem}") from None
         raise ValueError(f"must be a network, not {value!r}")
+
+
+@dataclass(frozen=True)
+class PortOrEndpoint(_Written):
+    """A TCP port, or a Twisted server endpoint. A file may have the port as a number."""
+
+    metavar: str = "PORT|ENDPOINT"
+
+    def check(self, value: object) -> str:
+        """Return `value` where it is a port or any other text that is not empty."""
+        if isinstance(value, int):
+            return str(PORT.check(value))
+        text = Text().check(value)
+        return str(PORT.from_text(text)) if text.isdigit() else text
 
 
 @dataclass(frozen=True)

@@ -59,25 +59,29 @@ def make_service(
     supervisor: ISupervisor | None = None,
     descriptors: int | None = None,
     load_again: Sequence[tuple[str, Callable[[], None]]] = (),
+    waits: list[int] | None = None,
 ) -> EchoService:
     """Return the daemon as a service that does not listen yet.
 
     Its deadlines go by `reactor.seconds`: they hold through a step of the wall clock where
     the reactor's clock is monotonic. `descriptors` is the process's limit of open files; the
-    connections are kept below it. `load_again` are called at a reload, after the certificates.
+    connections are kept below it. `load_again` are called at a reload, after the certificates. In `waits`
+    it is counted how long each record took to come, as `echod.server.observer.WAIT_BOUNDS` says.
     Raises ConfigurationError.
     """
-    connections = Connections()
+    most = _most_connections(configuration.max_connections, descriptors)
+    connections = Connections(most)
     service = Service(
         exchange=configuration.exchange,
         clock=reactor,
         connections=connections,
         admission=Admission(
             AccessList(configuration.allow),
-            _most_connections(configuration.max_connections, descriptors),
+            most,
             configuration.max_connections_per_host,
         ),
         observer=NullObserver() if observer is None else observer,
+        waits=waits,
     )
     sockets: IDaemonReactor = fast_or_stock(reactor) if configuration.transport == "fast" else reactor
     tls = None if configuration.tls_certificate is None else ServerTLS(_files(configuration))
@@ -90,6 +94,7 @@ def make_service(
         configuration.drain_timeout,
         load_again=[*([] if tls is None else [("certificate", tls.reload)]), *load_again],
         give_up=reactor.stop,
+        tls=tls,
     )
 
 

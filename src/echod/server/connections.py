@@ -1,5 +1,6 @@
 """All connections that are open: what a server that stops has to wait for."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -20,13 +21,18 @@ class Connection(Protocol):
 class Connections:
     """The open connections of one daemon, over all its listeners."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        """`most` is how many may be open, for those who look; None is no limit. `Admission` holds it."""
+        self.most = most
         self._open: set[Connection] = set()
         self._draining = False
         self._drained: Deferred[None] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._open)
 
     def add(self, connection: Connection) -> None:
         """Take in a connection that has just opened; one that comes during a drain is told so."""

@@ -26,6 +26,8 @@ class Service:
     connections: Connections
     admission: Admission
     observer: IConnectionObserver
+    waits: list[int] | None = None
+    """Where to count how long each record took to come, as `echod.server.observer.WAIT_BOUNDS` says."""
 
 
 class EchoFactory(Factory):
@@ -39,6 +41,7 @@ class EchoFactory(Factory):
         self._listener = listener
         self._connection = connection
         self._deadlines = Deadlines(service.clock)
+        self.waits = service.waits
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
         """Make the connection of the client at `addr`; None refuses it, and its socket is closed."""
@@ -85,6 +88,8 @@ class EchoFactory(Factory):
                 bytes_sent=connection.bytes_sent,
                 duration=self._service.clock.seconds() - connection.started,
                 tls=connection.tls,
+                tls_failure=connection.tls_failure,
+                waited=connection.waited,
             )
         )
         self._service.connections.discard(connection)

@@ -6,7 +6,17 @@ from zope.interface import Interface, implementer
 
 from echod.core.closing import ConnectionSummary
 
-__all__ = ["IConnectionObserver", "NullObserver", "Observers"]
+__all__ = ["WAIT_BOUNDS", "IConnectionObserver", "NullObserver", "Observers"]
+
+WAIT_BOUNDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+"""Seconds. Between which of these a record took to come is all that is counted of it; the last is the default timeout.
+
+Whoever wants the counts passes a list of so many zeros and one more: the first is for what took up to the first
+bound, the last for what took longer than the last.
+"""
 
 
 class IConnectionObserver(Interface):

@@ -20,6 +20,7 @@ closed when the client closes or the linger is over.
 """
 
 import socket
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
@@ -39,10 +40,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason, TLSFacts
+from echod.core.closing import CloseReason, TLSFacts, TLSFailure
 from echod.core.configuration import Exchange
 from echod.core.records import RecordBuffer
 from echod.server.deadlines import Deadlines, Place
+from echod.server.observer import WAIT_BOUNDS
 
 __all__ = ["ConnectionKeeper", "EchoProtocol"]
 
@@ -69,6 +71,10 @@ WAITING, LINGERING, CLOSING = State
 class ConnectionKeeper(Shape):
     """Knows which connections are open: an `EchoProtocol` reports to one."""
 
+    @property
+    def waits(self) -> list[int] | None:
+        """Where to count how long each record took to come, as `WAIT_BOUNDS` says; None: nobody wants to know."""
+
     def connection_began(self, connection: "EchoProtocol") -> None:
         """Take note that `connection` is open."""
 
@@ -91,11 +97,15 @@ class EchoProtocol(Protocol):
     """When it was accepted, by the clock that was passed in."""
     tls: TLSFacts | None = None
     """What its TLS handshake came to."""
+    tls_failure: TLSFailure | None = None
+    """Why it came to nothing."""
     due: float
     place: Place = None
 
     _reason: CloseReason | None = None
     _paused = False
+    _came: float | None = None
+    """When the last record was whole, where that is counted."""
 
     def __init__(
         self, peer: HostPort, exchange: Exchange, clock: IReactorTime, deadlines: Deadlines, keeper: ConnectionKeeper
@@ -117,6 +127,11 @@ class EchoProtocol(Protocol):
     def records(self) -> int:
         """Records echoed."""
         return self.bytes_sent // self._exchange.record_size
+
+    @property
+    def waited(self) -> float:
+        """Seconds that its records took to come, in all, where that is counted."""
+        return 0.0 if self._came is None else self._came - self.started
 
     # IProtocol
 
@@ -148,7 +163,10 @@ class EchoProtocol(Protocol):
         else:
             self.bytes_sent += length
             self._tcp.write(data)
-            self.due = self._clock.seconds() + self._exchange.timeout
+            now = self._clock.seconds()
+            self.due = now + self._exchange.timeout
+            if self._keeper.waits is not None:
+                self._count_wait(self._keeper.waits, now)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Disarm the deadline and tell how it went."""
@@ -223,7 +241,15 @@ class EchoProtocol(Protocol):
             self._begun = RecordBuffer(self._exchange.record_size)
         return self._begun.feed(data)
 
+    def _count_wait(self, waits: list[int], now: float) -> None:
+        # Of records that come together the first alone is counted. The others waited for nothing, and how many
+        # they are follows from the bytes: who reads the counts sees to that.
+        waits[bisect_left(WAIT_BOUNDS, now - (self._came or self.started))] += 1
+        self._came = now
+
     def _echo_the_last(self, record: bytes) -> None:
+        if self._keeper.waits is not None:
+            self._count_wait(self._keeper.waits, self._clock.seconds())
         if self._exchange.keep_alive:
             self._join_the_fin()
         self.bytes_sent += len(record)

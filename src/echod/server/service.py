@@ -23,6 +23,7 @@ from echod.server.connections import Connections
 from echod.server.factory import host_port
 from echod.server.leaving import close_without_loss
 from echod.server.supervisor import ISupervisor
+from echod.server.tls import ServerTLS
 
 __all__ = ["EchoService", "Listener"]
 
@@ -62,10 +63,17 @@ class EchoService(Service):
         *,
         load_again: Sequence[tuple[str, Callable[[], None]]],
         give_up: Callable[[], object],
+        tls: ServerTLS | None = None,
     ) -> None:
-        """`load_again` are what `reload` calls; they may raise ConfigurationError. `give_up` ends the process."""
+        """`load_again` are what `reload` calls; they may raise ConfigurationError. `give_up` ends the process.
+
+        `tls` is for those who look at the daemon.
+        """
+        self.tls = tls
+        self.connections = connections
+        self.draining = False
+        """Whether it accepts no more, and waits for what is open to end."""
         self._listeners = listeners
-        self._connections = connections
         self._clock = clock
         self._supervisor = supervisor
         self._drain_timeout = drain_timeout
@@ -97,17 +105,18 @@ class EchoService(Service):
         Records in flight have the drain timeout to finish; what is left then is cut.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
+        self.draining = True
         if self._becoming_ready.active():
             self._becoming_ready.cancel()
         self._supervisor.stopping()
         stopped = self._stop_listening()
-        if self._connections:
+        if self.connections:
             self._log.info(
                 "stopping: {open} connection(s) have {timeout:g} s to finish",
-                open=len(self._connections),
+                open=len(self.connections),
                 timeout=self._drain_timeout,
             )
-        drained = self._connections.drain()
+        drained = self.connections.drain()
         timer = self._clock.callLater(self._drain_timeout, self.cut)
 
         def disarm(_: object) -> "Deferred[None]":
@@ -120,9 +129,9 @@ class EchoService(Service):
 
     def cut(self) -> None:
         """End every connection now."""
-        if self._connections:
-            self._log.warn("cutting {open} connection(s)", open=len(self._connections))
-        self._connections.cut()
+        if self.connections:
+            self._log.warn("cutting {open} connection(s)", open=len(self.connections))
+        self.connections.cut()
 
     def reload(self) -> None:
         """Load again what comes from files and may change: certificates, keys. What is bad keeps the old."""
@@ -144,8 +153,12 @@ class EchoService(Service):
 
     def status(self) -> str:
         """Return how it does, in one line."""
-        places = ", ".join(_shown(each.port, each.listener.name) for each in self._ports)
-        return f"listening on {places}; {len(self._connections)} connection(s) open"
+        return f"listening on {', '.join(self.places)}; {len(self.connections)} connection(s) open"
+
+    @property
+    def places(self) -> list[str]:
+        """Where it listens now, in words."""
+        return [_shown(each.port, each.listener.name) for each in self._ports]
 
     def _listen(self, listener: Listener) -> None:
         starting = True

@@ -24,12 +24,28 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.closing import CloseReason, TLSFacts
+from echod.core.closing import CloseReason, TLSFacts, TLSFailure
 from echod.server.protocol import EchoProtocol, State
 from echod.tls.context import new_context, show_certificate
 from echod.tls.pem import load_certificates
 
 __all__ = ["ServerTLS", "TLSEchoProtocol", "TLSFiles", "TLSListenerFactory"]
+
+_FAILURES = {
+    "unsupported protocol": TLSFailure.VERSION,
+    "version too low": TLSFailure.VERSION,
+    "no shared cipher": TLSFailure.CIPHER,
+    "no suitable signature algorithm": TLSFailure.CIPHER,
+    "peer did not return a certificate": TLSFailure.CLIENT_CERTIFICATE,
+    "certificate verify failed": TLSFailure.CLIENT_CERTIFICATE,
+    "http request": TLSFailure.NOT_TLS,
+    "https proxy request": TLSFailure.NOT_TLS,
+    "wrong version number": TLSFailure.NOT_TLS,
+    "packet length too long": TLSFailure.NOT_TLS,
+    "bad record type": TLSFailure.NOT_TLS,
+    "unexpected message": TLSFailure.NOT_TLS,
+}
+"""By OpenSSL's words for them (its ssl/ssl_err.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,13 @@ class ServerTLS:
         Raises ConfigurationError, and then nothing changes.
         """
         self._context = _context(self._files)
+
+    @property
+    def not_after(self) -> float:
+        """Until when the certificate that new connections are shown is valid; seconds since the epoch."""
+        certificate = SSL.Connection(self._context, None).get_certificate(as_cryptography=True)
+        assert certificate is not None, "a context is made with a certificate"
+        return certificate.not_valid_after_utc.timestamp()
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return what a new connection is encrypted with."""
@@ -135,11 +158,26 @@ class TLSEchoProtocol(EchoProtocol):
         self._wire.loseConnection()
 
     def _reason_of(self, lost: Failure) -> CloseReason:
+        if self.tls is None:
+            self.tls_failure = _failure_of(lost)
         if lost.check(SSL.Error):
             return CloseReason.TLS_FAILED
         if self._reason is not None and lost.check(ConnectionLost):
             return self._reason  # how Twisted tells of a close_notify that never came
         return super()._reason_of(lost)
+
+
+def _failure_of(lost: Failure) -> TLSFailure:
+    """Return why a handshake came to nothing on a connection that was lost like this."""
+    if not lost.check(SSL.Error) or lost.check(SSL.SysCallError, SSL.ZeroReturnError):
+        return TLSFailure.INCOMPLETE
+    problems = lost.value.args[0] if lost.value is not None and lost.value.args else ()
+    for _, _, words in problems:
+        if words in _FAILURES:
+            return _FAILURES[words]
+        if " alert " in words:
+            return TLSFailure.CLIENT_REFUSED
+    return TLSFailure.OTHER
 
 
 @implementer(IHalfCloseableProtocol)

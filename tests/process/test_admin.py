@@ -1,0 +1,262 @@
+"""The admin server beside a real daemon: who comes near it, and what the echo service notices of that."""
+
+import contextlib
+import http.client
+import signal
+import socket
+import ssl
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.load import Load, plain
+from tests.support.processes import ECHOD, TWISTD, Daemon, abort, daemon, run, until
+from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {"twistd": TWISTD, "serve": (*ECHOD, "serve")}
+
+
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+    """Return status and body."""
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def metric(port: int, name: str) -> float:
+    time.sleep(0.3)  # what was rendered just before is served for a quarter of a second
+    lines = get(port, "/metrics")[1].splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
+
+
+@pytest.mark.parametrize("how", SERVERS)
+def test_a_bare_port_is_on_both_loopback_addresses_and_no_other(tmp_path: Path, how: str) -> None:
+    port, admin = free_port(), free_port()
+    with daemon(*SERVERS[how], "--port", str(port), "--admin", str(admin), cwd=tmp_path) as echod:
+        for host in ("127.0.0.1", "::1"):
+            assert get(admin, "/healthz", host) == (200, "ok\n")
+        until(lambda: get(admin, "/readyz")[0] == 200)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", admin), PATIENCE)
+        assert exchange(port, RECORD) == RECORD
+        assert metric(admin, "echod_records_echoed_total") == 1
+        status = echod.stop()
+    assert status == (0 if how == "serve" else -signal.SIGTERM)
+    assert "Traceback" not in echod.output
+
+
+def test_an_endpoint_and_a_file(tmp_path: Path) -> None:
+    port = free_port()
+    configuration = tmp_path / "echod.toml"
+    configuration.write_text(f"port = {port}\nadmin = 'unix:{tmp_path}/admin.sock'\n")
+    with daemon(*TWISTD, "--config", str(configuration), cwd=tmp_path), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(f"{tmp_path}/admin.sock")
+        client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        assert receive_to_end(client).endswith(b"ready\n")
+
+
+@pytest.mark.parametrize("how", SERVERS)
+def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        for given, says, status in (
+            (taken, f"cannot listen on admin {taken}: address already in use", 1),
+            ("70000", "--admin: must be a whole number from 1 to 65535, not 70000", 2),
+            ("nosuch:1", "'nosuch:1' is no server endpoint", 2),
+        ):
+            started = run(*SERVERS[how], "--port", str(free_port()), "--admin", given, cwd=tmp_path)
+            said = started.stdout + started.stderr
+            assert says in said
+            assert "Traceback" not in said
+            assert "listening on" not in said
+            assert started.returncode == (status if how == "serve" else 1)
+
+
+def test_the_daemons_own_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        started = run(*ECHOD, "serve", "--port", str(port), "--admin", str(free_port()), cwd=tmp_path)
+    assert (started.returncode, "Traceback" in started.stderr) == (1, False)
+    assert f"cannot listen on [::]:{port}: address already in use" in started.stderr
+
+
+def test_it_tells_of_the_drain_until_that_is_over(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--drain-timeout", "15")
+    with daemon(*command, cwd=tmp_path) as echod, connected(port) as slow:
+        slow.sendall(RECORD[:10])
+        until(lambda: get(admin, "/readyz") == (200, "ready\n"))
+        until(lambda: metric(admin, "echod_connections_active") == 1)
+        with connected(admin, "127.0.0.1") as page:  # a page that stays open keeps nothing from ending
+            page.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            echod.process.terminate()
+            until(lambda: get(admin, "/readyz") == (503, "draining\n"))
+            assert get(admin, "/healthz") == (200, "ok\n")
+            assert metric(admin, "echod_draining") == 1
+            slow.sendall(RECORD[10:])
+            assert receive_to_end(slow) == RECORD
+            slow.close()
+            assert echod.end() == -signal.SIGTERM
+            with contextlib.suppress(ConnectionResetError):
+                assert b'"state":"draining"' in receive_to_end(page)
+
+
+def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    authority = Authority(tmp_path)
+    pair, client = authority.issue("localhost"), Authority(tmp_path, "another").issue("client")
+    files = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
+    command = (*TWISTD, "--tls-port", str(port), "--admin", str(admin), "--port", str(free_port()), *files)
+
+    def handshake(context: ssl.SSLContext) -> None:
+        with (
+            contextlib.suppress(OSError),
+            connected(port) as wire,
+            context.wrap_socket(wire, server_hostname="localhost") as tls,
+        ):
+            tls.recv(1)
+
+    def trusting() -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(authority.certificate))
+
+    old, aside, foreign = trusting(), trusting(), trusting()
+    with warnings.catch_warnings():  # what is deprecated is what is to be refused here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    aside.maximum_version = ssl.TLSVersion.TLSv1_2
+    aside.set_ciphers("AES128-SHA256")
+    foreign.load_cert_chain(client.certificate, client.key)
+
+    def failures(kind: str) -> bool:
+        return metric(admin, f'echod_tls_handshake_failures_total{{kind="{kind}"}}') == 1
+
+    with daemon(*command, cwd=tmp_path):
+        handshake(old)
+        handshake(aside)
+        handshake(ssl.create_default_context())
+        exchange(port, b"GET / HTTP/1.1\r\n\r\n")
+        with connected(port):  # and nothing more, as a balancer's check
+            pass
+        for kind in ("version", "cipher", "client-refused", "not-tls", "incomplete"):
+            until(lambda kind=kind: failures(kind))  # type: ignore[misc]  # mypy cannot tell a default's type
+    with daemon(*command, "--tls-client-ca", str(authority.certificate), cwd=tmp_path):
+        handshake(foreign)
+        until(lambda: failures("client-certificate"))
+
+
+ATTACKS: Sequence[bytes] = (
+    b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100000,
+    b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n" + b"x" * 100000,
+    b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1000000,
+    b"GET /" + b"x" * 1000000,
+    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100000,
+    b"\0" * 100000,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n" * 1000,
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000,
+)
+
+
+def attack(admin: int, ending: threading.Event) -> None:
+    """Do all of it, again and again, and hold connections with slow headers and unread streams meanwhile."""
+    held: list[socket.socket] = []
+    while not ending.is_set():
+        for data in ATTACKS:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", admin), PATIENCE) as client:
+                client.settimeout(0.05)
+                client.sendall(data)
+                client.recv(65536)
+        for data in (b"GET / HTTP/1.1\r\nA", b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with contextlib.suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", admin), PATIENCE))
+                held[-1].sendall(data)
+        for each in held[:-60]:
+            abort(each)
+        del held[:-60]
+    for each in held:
+        each.close()
+
+
+@contextlib.contextmanager
+def attacked(admin: int) -> Iterator[None]:
+    ending = threading.Event()
+    attacker = threading.Thread(target=attack, args=(admin, ending))
+    attacker.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        attacker.join(2 * PATIENCE)
+
+
+def test_a_hostile_client_gets_nowhere_and_the_echo_does_not_notice(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive")
+    with daemon(*command, cwd=tmp_path) as echod:
+        get(admin, "/metrics")
+        before = echod.resident_kilobytes()
+        with attacked(admin), Load(plain(port), clients=4, keep_alive=True) as load:
+            for _ in range(10):
+                load.wait_for_more(200)
+                assert get(admin, "/readyz") == (200, "ready\n")  # who asks properly is answered all the while
+        assert not load.tally.failures
+        assert load.tally.slowest < 1
+        assert echod.resident_kilobytes() - before < 16384
+        assert "Traceback" not in echod.output
+        assert "evil" not in echod.output
+        assert metric(admin, 'echod_connections_closed_total{reason="error"}') == 0
+
+
+def test_scrapes_without_pause_and_full_echo_load_disturb_neither(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"
+    wanted, scraped = 2000, 0
+    with daemon(*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", cwd=tmp_path) as echod:
+        with Load(plain(port), clients=4, keep_alive=True) as load, connected(admin, "127.0.0.1") as scraper:
+            load.wait_for_more(100)
+            echoed, started = load.tally.echoed, time.monotonic()
+            answers = scraper.makefile("rb")
+            for _ in range(wanted // 8):
+                scraper.sendall(request * 8)  # eight under way at a time, as of eight scrapers
+                for _ in range(8):
+                    assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+                    length = int(http.client.parse_headers(answers)["Content-Length"])
+                    assert answers.read(length).endswith(b"# EOF\n")
+                    scraped += 1
+            answers.close()
+            took, echoed = time.monotonic() - started, load.tally.echoed - echoed
+        assert scraped == wanted
+        assert not load.tally.failures
+        assert load.tally.slowest < 1
+        # Both went on, whatever a busy machine made of the rates.
+        assert scraped / took > 100
+        assert echoed / took > 100
+        assert "Traceback" not in echod.output
+
+
+def test_off_means_off(tmp_path: Path) -> None:
+    with daemon(*TWISTD, "--port", str(free_port()), cwd=tmp_path) as echod:
+        assert len(listeners(echod)) == 1
+
+
+def listeners(echod: Daemon) -> list[str]:
+    """Return the sockets of a process that listen on TCP, by their inodes."""
+    own = {str(each.readlink()) for each in Path(f"/proc/{echod.pid}/fd").iterdir()}
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return [each[9] for each in lines if each[3] == "0A" and f"socket:[{each[9]}]" in own]

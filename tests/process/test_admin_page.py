@@ -1,0 +1,72 @@
+"""The page, in a real browser."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import CHROMIUM, browser
+from tests.support.certificates import Authority
+from tests.support.load import Load, plain
+from tests.support.processes import TWISTD, daemon
+from tests.support.sockets import RECORD, connected, free_port
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: chromium)")
+
+ENTER = ("Enter", 13)
+TAB = ("Tab", 9)
+
+
+def number(text: str) -> float:
+    return float(text.split(maxsplit=1)[0].replace(",", ""))
+
+
+def test_what_an_operator_sees(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    pair = Authority(tmp_path).issue("localhost")
+    tls = ("--tls-port", str(free_port()), "--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
+    command = (*TWISTD, "--port", str(port), "--keep-alive", "--admin", str(admin), "--drain-timeout", "10", *tls)
+    with daemon(*command, cwd=tmp_path) as echod, browser(tmp_path) as page:
+        page.look(width=1200, dark=False)
+        page.open(f"http://127.0.0.1:{admin}/")
+        page.wait_for("document.getElementById('state')?.textContent === 'ready'")
+        assert page.text("#total-records") == "0"
+        assert f"[::]:{port}" in page.text("#listeners")
+        assert page.text("#certificate") == "24 hours"
+        with Load(plain(port), clients=4, keep_alive=True, pause=0.01) as load:
+            load.wait_for_more(100)
+            page.wait_for("parseFloat(document.getElementById('records').textContent.replace(',', '')) > 10")
+            page.wait_for("document.getElementById('p99').textContent.endsWith('s')")
+            assert number(page.text("#active")) == 4
+            first = number(page.text("#total-records"))
+            load.wait_for_more(100)
+            page.wait_for(
+                f"parseFloat(document.getElementById('total-records').textContent.replace(/,/g, '')) > {first}"
+            )
+            graph = page.value("document.querySelectorAll('svg')[1].getAttribute('aria-label')")
+            assert "now records" in graph
+            for width, dark in ((1200, False), (1200, True), (360, False)):
+                page.look(width=width, dark=dark)
+                assert page.value("document.documentElement.scrollWidth") <= width
+                page.screenshot(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
+            # By keyboard alone: the first stop is the button, and then the graphs' tables.
+            page.press(*TAB)
+            assert page.value("document.activeElement.id") == "pause"
+            page.press(*ENTER)
+            assert page.value("document.activeElement.getAttribute('aria-pressed')") == "true"
+            page.press(*ENTER)
+            page.press(*TAB)
+            page.press(*ENTER)
+            page.wait_for("document.querySelectorAll('figure:first-child tbody tr').length > 1")
+            assert page.complaints == []
+            with connected(port) as slow:
+                slow.sendall(RECORD[:10])
+                page.wait_for("document.getElementById('active').textContent.startsWith('5 ')")
+                echod.process.terminate()
+                page.wait_for("document.getElementById('state').textContent === 'draining'")
+        page.wait_for("document.getElementById('state').textContent.startsWith('not reachable since')")
+        echod.end()
+        with daemon(*command, cwd=tmp_path):
+            page.wait_for("document.getElementById('state').textContent === 'ready'")
+        own = f"http://127.0.0.1:{admin}/"
+        assert [url for url in page.requested if not url.startswith((own, "about:"))] == []
+        assert "Traceback" not in echod.output
