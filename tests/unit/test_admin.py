@@ -106,6 +106,19 @@ class TotalsTests(SynchronousTestCase):
         waits = scene.observed.figures().waits
         self.assertEqual((waits.counts[-2], sum(waits.counts), waits.total), (1, 1, 29.0))
 
+    def test_a_stream_has_bytes_and_no_records(self) -> None:
+        scene = Scene(stream=True)
+        scene.service.startService()
+        transport = scene.connect()
+        for _ in range(3):
+            scene.reactor.advance(1)
+            transport.receive(b"x" * 1000)
+        figures = scene.observed.figures()
+        self.assertEqual((figures.records, figures.bytes_received, figures.bytes_sent), (0, 3000, 3000))
+        self.assertEqual(set(figures.waits.counts), {0})
+        transport.fin()
+        self.assertEqual(scene.observed.figures().records, 0)
+
     def test_nothing_is_counted_where_nobody_wants_to_know(self) -> None:
         reactor: Any = MemoryReactorClock()
         service = make_service(ServerConfiguration(transport="stock", listen=("tcp:1",), keep_alive=True), reactor)

@@ -125,8 +125,8 @@ class EchoProtocol(Protocol):
 
     @property
     def records(self) -> int:
-        """Records echoed."""
-        return self.bytes_sent // self._exchange.record_size
+        """Records echoed; 0 in a stream, which has none."""
+        return 0 if self._exchange.stream else self.bytes_sent // self._exchange.record_size
 
     @property
     def waited(self) -> float:
@@ -242,6 +242,8 @@ class EchoProtocol(Protocol):
         return self._begun.feed(data)
 
     def _count_wait(self, waits: list[int], now: float) -> None:
+        if self._exchange.stream:
+            return
         # Of records that come together the first alone is counted. The others waited for nothing, and how many
         # they are follows from the bytes: who reads the counts sees to that.
         waits[bisect_left(WAIT_BOUNDS, now - (self._came or self.started))] += 1
