@@ -126,7 +126,7 @@ class TestStalls:
         response, service = told["response_time_us"], told["service_time_us"]
         assert 400_000 < response["p99"] <= response["max"] < 1_500_000
         assert service["p50"] < 50_000
-        # Eight connections had a record out when it stopped. All others waited unsent, and by the service time alone,
+        # Eight records were out when it stopped; all others that fell due waited unsent. By the service time alone
         # one in two hundred would have met the stall, where one in eight did.
         assert service["p99"] < response["p99"] / 2
 
@@ -231,11 +231,10 @@ class TestEnds:
         check(told)
         steps = told["search"]["steps"]
         kept = [step["rate"] for step in steps if step["holds"]]
-        # On a machine that does other things too, a generator may fall behind at any of these rates, and says so.
-        assert kept or any(step["behind"] for step in steps)
+        assert 300 < max(kept) <= 400
         assert all(step["rate"] <= 400 for step in steps if step["holds"])
         assert told["search"].get("found") == max(kept, default=None)
-        assert command.returncode == (0 if kept else 1)
+        assert command.returncode == 0
         assert [line.split(" ")[0] for line in command.stdout.splitlines() if "records/s: sent<=160: " in line] == [
             str(step["rate"]) for step in steps
         ]

@@ -53,9 +53,8 @@ def step_line(step: Step) -> str:
     told = f"{step.rate} records/s: {step.verdict.assertion.text}: {step.verdict.shown}"
     if step.held:
         return f"{told}: holds"
-    if step.behind:
-        return f"{told}: the generator fell behind"
-    return f"{told}: does not hold" + (f", {step.lost} failed" if step.lost else "")
+    failed = f", {step.lost} failed" if step.lost else ""
+    return f"{told}: does not do{failed}{', the generator fell behind' if step.behind else ''}"
 
 
 def summary_lines(target: HostPort, statistics: LoadStatistics, page: Page) -> list[str]:

@@ -55,6 +55,6 @@ class Step:
     verdict: Verdict
     lost: int
     behind: bool
-    """Whether the generator fell behind its schedule, so that the step says more of it than of the peer."""
+    """Whether the generator fell behind its schedule. Of a step that was not held: it may be the reason."""
     held: bool
-    """Whether the assertion held, with nothing lost unless it is about losses, and the load was what it was to be."""
+    """Whether the assertion held, with nothing lost unless it is about losses, and the rate was kept up."""

@@ -14,6 +14,9 @@ from echod.load.worker import Plan
 
 __all__ = ["Campaign", "LoadRun", "Watcher"]
 
+IN_TIME = 1.05
+"""By how much a step of a search may outlast its duration until all is echoed: beyond, its rate was not kept up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRun:
@@ -87,7 +90,7 @@ class Campaign:
             run = await self._one(search.rate)
             if self._stopped:
                 break
-            step = _step(search.rate, run.statistics, assertion)
+            step = _step(search.rate, run.statistics, assertion, self._asked.duration)
             steps.append(step)
             self._watcher.stepped(step)
             search.tried(held=step.held)
@@ -118,7 +121,7 @@ class Campaign:
         return LoadRun(rate=rate, processes=len(plans), statistics=statistics)
 
 
-def _step(rate: int, statistics: LoadStatistics, assertion: Assertion) -> Step:
+def _step(rate: int, statistics: LoadStatistics, assertion: Assertion, duration: float) -> Step:
     verdict = assertion.judge(statistics)
     losses_are_judged = assertion.is_about_losses or not statistics.lost
     return Step(
@@ -127,5 +130,6 @@ def _step(rate: int, statistics: LoadStatistics, assertion: Assertion) -> Step:
         verdict=verdict,
         lost=statistics.lost,
         behind=statistics.behind,
-        held=verdict.holds and losses_are_judged and not statistics.behind,
+        # A generator that falls behind makes response times longer, never shorter: what holds, holds in spite of it.
+        held=verdict.holds and losses_are_judged and statistics.elapsed <= duration * IN_TIME,
     )

@@ -272,7 +272,7 @@ def _search(results: Sequence[Result]) -> str:
 def _came_to(step: Mapping[str, Any]) -> str:
     if step["holds"]:
         return "holds"
-    return "the generator fell behind" if step["behind"] else "does not hold"
+    return "does not do, the generator fell behind" if step["behind"] else "does not do"
 
 
 def _measured(told: Mapping[str, Any]) -> str:
