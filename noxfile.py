@@ -1,6 +1,7 @@
 """Every check of echod, each in an environment of its own: `nox` runs all, `nox -s NAME` one."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -11,6 +12,9 @@ nox.options.error_on_missing_interpreters = True
 
 CONFORMANCE = "tests.conformance"
 """Twisted's own tests, against the fast transport. Not under pytest: each puts a reactor in the global one's place."""
+
+WITHIN = ("tests/unit", "tests/live")
+"""The tests that run in pytest's own process. All others start processes of ours."""
 
 
 @nox.session
@@ -39,11 +43,27 @@ def tests(session: nox.Session) -> None:
     session.install("--quiet", "--force-reinstall", f"{wheel}[test]")
     session.env["ECHOD_WHEEL"] = str(wheel)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "twisted.trial", "--temp-directory", str(wheels / "trial"), "tests.unit")
-    session.run("coverage", "run", "-m", "twisted.trial", "--temp-directory", str(wheels / "conformance"), CONFORMANCE)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    if session.posargs:
+        session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    else:
+        # What is told of at its end takes a processor; what is shown as it runs mostly waits for other processes.
+        with ThreadPoolExecutor(1) as beside:
+            within = beside.submit(_tests_within, session, wheels)
+            session.run("coverage", "run", "-m", "pytest", *(f"--ignore={each}" for each in WITHIN))
+            print(within.result())
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+def _tests_within(session: nox.Session, scratch: Path) -> str:
+    """Run the tests that start no processes of ours; return what they said. Raises CommandFailed, having printed it."""
+    trial = ("-m", "twisted.trial", "--temp-directory")
+    said = [
+        session.run("coverage", "run", *trial, str(scratch / "trial"), "tests.unit", silent=True),
+        session.run("coverage", "run", *trial, str(scratch / "conformance"), CONFORMANCE, silent=True),
+        session.run("coverage", "run", "-m", "pytest", *WITHIN, silent=True),
+    ]
+    return "\n".join(str(each) for each in said)
 
 
 def _extra(name: str) -> list[str]:

@@ -26,28 +26,29 @@ def test_what_an_operator_sees(tmp_path: Path) -> None:
     tls = ("--tls-port", str(free_port()), "--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
     command = (*TWISTD, "--port", str(port), "--keep-alive", "--admin", str(admin), "--drain-timeout", "10", *tls)
     with daemon(*command, cwd=tmp_path) as echod, browser(tmp_path) as page:
-        page.look(width=1200, dark=False)
-        page.open(f"http://127.0.0.1:{admin}/")
-        page.wait_for("document.getElementById('state')?.textContent === 'ready'")
+        page.resize(width=1200)
+        page.go(f"http://127.0.0.1:{admin}/")
+        page.wait_until("document.getElementById('state')?.textContent === 'ready'")
         assert page.text("#total-records") == "0"
         assert f"[::]:{port}" in page.text("#listeners")
         assert page.text("#certificate") == "24 hours"
         with Load(plain(port), clients=4, keep_alive=True, pause=0.01) as load:
             load.wait_for_more(100)
-            page.wait_for("parseFloat(document.getElementById('records').textContent.replace(',', '')) > 10")
-            page.wait_for("document.getElementById('p99').textContent.endsWith('s')")
+            page.wait_until("parseFloat(document.getElementById('records').textContent.replace(',', '')) > 10")
+            page.wait_until("document.getElementById('p99').textContent.endsWith('s')")
             assert number(page.text("#active")) == 4
             first = number(page.text("#total-records"))
             load.wait_for_more(100)
-            page.wait_for(
+            page.wait_until(
                 f"parseFloat(document.getElementById('total-records').textContent.replace(/,/g, '')) > {first}"
             )
             graph = page.value("document.querySelectorAll('svg')[1].getAttribute('aria-label')")
             assert "now records" in graph
             for width, dark in ((1200, False), (1200, True), (360, False)):
-                page.look(width=width, dark=dark)
+                page.resize(width=width)
+                page.be("dark" if dark else "light")
                 assert page.value("document.documentElement.scrollWidth") <= width
-                page.screenshot(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
+                page.picture(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
             # By keyboard alone: the first stop is the button, and then the graphs' tables.
             page.press(*TAB)
             assert page.value("document.activeElement.id") == "pause"
@@ -56,17 +57,17 @@ def test_what_an_operator_sees(tmp_path: Path) -> None:
             page.press(*ENTER)
             page.press(*TAB)
             page.press(*ENTER)
-            page.wait_for("document.querySelectorAll('figure:first-child tbody tr').length > 1")
+            page.wait_until("document.querySelectorAll('figure:first-child tbody tr').length > 1")
             assert page.complaints == []
             with connected(port) as slow:
                 slow.sendall(RECORD[:10])
-                page.wait_for("document.getElementById('active').textContent.startsWith('5 ')")
+                page.wait_until("document.getElementById('active').textContent.startsWith('5 ')")
                 echod.process.terminate()
-                page.wait_for("document.getElementById('state').textContent === 'draining'")
-        page.wait_for("document.getElementById('state').textContent.startsWith('not reachable since')")
+                page.wait_until("document.getElementById('state').textContent === 'draining'")
+        page.wait_until("document.getElementById('state').textContent.startsWith('not reachable since')")
         echod.end()
         with daemon(*command, cwd=tmp_path):
-            page.wait_for("document.getElementById('state').textContent === 'ready'")
+            page.wait_until("document.getElementById('state').textContent === 'ready'")
         own = f"http://127.0.0.1:{admin}/"
-        assert [url for url in page.requested if not url.startswith((own, "about:"))] == []
+        assert [url for url in page.requests if not url.startswith((own, "about:"))] == []
         assert "Traceback" not in echod.output

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chromium import CHROMIUM, Browser, browser
+from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.processes import ECHOD, TWISTD, daemon, run
 from tests.support.sockets import free_port
 

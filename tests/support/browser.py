@@ -1,4 +1,4 @@
-"""A real browser, headless, driven over a pipe: the DevTools protocol's messages are JSON, a null byte after each."""
+"""A real browser, driven over its DevTools protocol through a pair of pipes, with no way to any network."""
 
 import base64
 import json
@@ -6,135 +6,197 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.sockets import PATIENCE
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+_ON_3_AND_4 = """
+import fcntl, os, sys
+reads, writes = (fcntl.fcntl(int(each), fcntl.F_DUPFD_CLOEXEC, 10) for each in sys.argv[1:3])
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""--remote-debugging-pipe: commands come in on descriptor 3, answers and events go out on 4, a zero byte ends each."""
 
 
-class Page:
-    """One page of the browser, and what it complained of."""
+class Browser:
+    """A headless browser with one page."""
 
-    def __init__(self, reading: int, writing: int) -> None:
-        self._reading = reading
-        self._writing = writing
-        self._unread = b""
+    def __init__(self, home: Path) -> None:
+        assert CHROMIUM is not None
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        command = (
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            f"--user-data-dir={home}",
+            "--remote-debugging-pipe",
+        )
+        self.process = subprocess.Popen(
+            (sys.executable, "-c", _ON_3_AND_4, str(theirs_in), str(theirs_out), *command),
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._held = b""
         self._number = 0
         self._session: str | None = None
-        self.complaints: list[str] = []
-        """Exceptions, and what the console was told of errors: a broken Content-Security-Policy is one."""
-        self.requested: list[str] = []
-        """Every address that it asked for."""
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
+        self._events: list[dict[str, Any]] = []
 
-    def ask(self, method: str, **parameters: Any) -> Any:
-        """Send a command; return its result."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._writing, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            told = self._next(deadline)
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                return told["result"]
+    def open(self) -> Self:
+        """Open its page."""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        return self
 
-    def open(self, url: str) -> None:
-        self.ask("Page.navigate", url=url)
+    @property
+    def requests(self) -> list[str]:
+        """The addresses that were asked for so far."""
+        asked = (event for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [event["params"]["request"]["url"] for event in asked]
+
+    @property
+    def answered(self) -> list[str]:
+        """The addresses that were asked for and not refused by the page's policy."""
+        blocked = {
+            event["params"]["requestId"]
+            for event in self._events
+            if event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp"
+        }
+        asked = (event["params"] for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [each["request"]["url"] for each in asked if each["requestId"] not in blocked]
+
+    @property
+    def complaints(self) -> list[str]:
+        """The errors that the page has met: exceptions, and what its policy refused."""
+        exceptions = [
+            event["params"]["exceptionDetails"]["exception"].get("description", "")
+            for event in self._events
+            if event["method"] == "Runtime.exceptionThrown"
+        ]
+        entries = [event["params"]["entry"] for event in self._events if event["method"] == "Log.entryAdded"]
+        return exceptions + [entry["text"] for entry in entries if entry["level"] == "error"]
+
+    def show(self, page: Path, *, width: int = 1100, height: int = 900, scheme: str = "light") -> Self:
+        """Load a page of this host, in a window of a width and in a colour scheme."""
+        self._events.clear()
+        self.resize(width=width, height=height)
+        self.be(scheme)
+        self.go(page.as_uri())
+        return self
+
+    def go(self, url: str) -> None:
+        """Load what is at an address."""
+        self.call("Page.navigate", url=url)
+        self._wait_for("Page.loadEventFired")
+
+    def be(self, scheme: str) -> None:
+        """Prefer a colour scheme: light or dark."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def resize(self, *, width: int, height: int = 900) -> None:
+        """Give the window another size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def value(self, expression: str) -> Any:
-        """Return what a JavaScript expression comes to."""
-        told = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        """Return what a JavaScript expression is worth on the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def text(self, selector: str) -> str:
+        """Return the text of the first element that fits; an empty one where none does."""
         found: str = self.value(f"(document.querySelector({json.dumps(selector)}) || {{}}).textContent || ''")
         return found
 
-    def wait_for(self, expression: str) -> None:
-        """Wait until the expression is true."""
+    def wait_until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + PATIENCE
         while not self.value(expression):
             assert time.monotonic() < deadline, f"never: {expression}; {self.text('body')}; {self.complaints}"
             time.sleep(0.05)
 
     def press(self, key: str, code: int) -> None:
+        """Press a key and let it go."""
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
-    def look(self, *, width: int, dark: bool) -> None:
-        """Be as wide as that, in CSS pixels, and of that colour scheme."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+    def picture(self, to: Path) -> Path:
+        """Write what the whole page looks like to a file, as PNG."""
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        to.write_bytes(base64.b64decode(shot["data"]))
+        return to
 
-    def screenshot(self, path: Path) -> None:
-        told = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(told["data"]))
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the protocol; return its result."""
+        self._number += 1
+        said: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session is not None:
+            said["sessionId"] = self._session
+        os.write(self._out, json.dumps(said).encode() + b"\0")
+        while True:
+            heard = self._hear()
+            if heard.get("id") == self._number:
+                assert "error" not in heard, heard
+                result: dict[str, Any] = heard["result"]
+                return result
+            if "method" in heard:
+                self._events.append(heard)
 
-    def _next(self, deadline: float) -> Any:
-        while b"\0" not in self._unread:
-            ready, _, _ = select.select([self._reading], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, "the browser does not answer"
-            piece = os.read(self._reading, 1 << 16)
-            assert piece, "the browser is gone"
-            self._unread += piece
-        text, _, self._unread = self._unread.partition(b"\0")
-        told = json.loads(text)
-        parameters = told.get("params", {})
-        match told.get("method"):
-            case "Runtime.exceptionThrown":
-                self.complaints.append(str(parameters["exceptionDetails"]))
-            case "Log.entryAdded" if parameters["entry"]["level"] == "error":
-                self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
-            case "Network.requestWillBeSent":
-                self.requested.append(parameters["request"]["url"])
-        return told
+    def close(self) -> None:
+        os.close(self._out)  # at its end the browser ends too
+        os.close(self._in)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+
+    def _wait_for(self, event: str) -> None:
+        while not any(each["method"] == event for each in self._events):
+            heard = self._hear()
+            if "method" in heard:
+                self._events.append(heard)
+
+    def _hear(self) -> dict[str, Any]:
+        deadline = time.monotonic() + 3 * PATIENCE
+        while b"\0" not in self._held:
+            assert time.monotonic() < deadline, "the browser says nothing"
+            if select.select([self._in], [], [], 0.5)[0]:
+                piece = os.read(self._in, 1 << 16)
+                assert piece, "the browser is gone"
+                self._held += piece
+        line, _, self._held = self._held.partition(b"\0")
+        heard: dict[str, Any] = json.loads(line)
+        return heard
 
 
 @contextmanager
-def browser(directory: Path) -> Iterator[Page]:
-    """Give a page of a browser that runs with its profile in `directory`."""
-    assert CHROMIUM is not None
-    to_read, to_write = os.pipe(), os.pipe()
-    # The browser reads from its descriptor 3 and writes to its 4.
-    shell = f'exec "$0" "$@" 3<&{to_write[0]} 4>&{to_read[1]}'
-    options = (
-        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"),
-        *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *(f"--user-data-dir={directory / 'profile'}", "about:blank"),
-    )
-    process = subprocess.Popen(
-        ("bash", "-c", shell, CHROMIUM, *options),
-        pass_fds=(to_write[0], to_read[1]),
-        env=os.environ | {"HOME": str(directory)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(to_write[0])
-    os.close(to_read[1])
+def browser(home: Path) -> Iterator[Browser]:
+    """Give a browser whose files are in `home`; it is ended afterwards."""
+    running = Browser(home)
     try:
-        page = Page(to_read[0], to_write[1])
-        yield page
-        page._session = None
-        page.ask("Browser.close")
-        process.wait(PATIENCE)
+        yield running.open()
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait(PATIENCE)
-        os.close(to_read[0])
-        os.close(to_write[1])
+        running.close()
