@@ -50,7 +50,7 @@ def tests(session: nox.Session) -> None:
         with ThreadPoolExecutor(1) as beside:
             within = beside.submit(_tests_within, session, wheels)
             session.run("coverage", "run", "-m", "pytest", *(f"--ignore={each}" for each in WITHIN))
-            print(within.result())
+            session.log(within.result())
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

@@ -48,8 +48,9 @@ def one_behind() -> Peer:
 
     def behave(connection: socket.socket) -> None:
         data = receive(connection)
-        connection.sendall(before[-1] if before else data)
-        before.append(data)
+        answer = before[-1] if before else data
+        before.append(data)  # before the answer, upon which the next one may come
+        connection.sendall(answer)
         connection.recv(1)
 
     return behave
