@@ -8,7 +8,6 @@ from echod.admin.daemon import Observed
 from echod.admin.pulse import INTERVAL
 from echod.admin.totals import Figures
 from echod.admin.web import AdminRequest
-from echod.core.closing import REFUSALS
 from echod.server.observer import WAIT_BOUNDS
 
 __all__ = ["Live", "quantile"]
@@ -68,7 +67,7 @@ class Live:
         return {
             "time": round(self._observed.now(), 1),
             "active": figures.active,
-            "accepted": (_accepted(figures) - _accepted(before)) / INTERVAL,
+            "accepted": (figures.accepted - before.accepted) / INTERVAL,
             "records": (figures.records - before.records) / INTERVAL,
             "received": (figures.bytes_received - before.bytes_received) / INTERVAL,
             "sent": (figures.bytes_sent - before.bytes_sent) / INTERVAL,
@@ -88,7 +87,7 @@ class Live:
             "places": observed.places,
             "active": figures.active,
             "most": observed.most_connections,
-            "accepted": _accepted(figures),
+            "accepted": figures.accepted,
             "records": figures.records,
             "closed": {reason.value: count for reason, count in figures.closed.items() if count},
             "handshakes": {version: count for version, count in figures.handshakes.items() if count},
@@ -152,10 +151,6 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
         below += count
         lower = bound
     return bounds[-1]
-
-
-def _accepted(figures: Figures) -> int:
-    return figures.active + sum(count for reason, count in figures.closed.items() if reason not in REFUSALS)
 
 
 def _event(kind: str, data: dict[str, object]) -> bytes:

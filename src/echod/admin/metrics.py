@@ -102,9 +102,7 @@ class Exposition:
 def _connections(figures: Figures) -> Iterator[Metric]:
     served = {reason.value: count for reason, count in figures.closed.items() if reason not in REFUSALS}
     refused = {reason.value: count for reason, count in figures.closed.items() if reason in REFUSALS}
-    yield CounterMetricFamily(
-        "echod_connections_accepted", "Connections that were let in.", figures.active + sum(served.values())
-    )
+    yield CounterMetricFamily("echod_connections_accepted", "Connections that were let in.", figures.accepted)
     yield GaugeMetricFamily("echod_connections_active", "Connections that are open.", figures.active)
     yield _counter("echod_connections_closed", "Connections that are over, by close reason.", "reason", served)
     yield _counter("echod_connections_refused", "Connections that were not let in.", "reason", refused)

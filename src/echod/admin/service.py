@@ -21,9 +21,8 @@ from echod.admin.pulse import Pulse
 from echod.admin.totals import Totals
 from echod.admin.web import AdminFactory
 from echod.core.errors import ListenError
-from echod.server.factory import host_port
 from echod.server.listening import DualStackEndpoint, endpoint_from_string
-from echod.server.service import EchoService
+from echod.server.service import EchoService, cause_of, place_of
 
 __all__ = ["AdminService", "make_admin"]
 
@@ -109,15 +108,11 @@ class AdminService(Service):
         fatal = [each for each in failures if getattr(each.value, "errno", None) not in _NOT_HERE]
         if fatal or (failures and not self._ports):
             self._end_server()
-            problem: BaseException | None = (fatal or failures)[0].value
-            problem = getattr(problem, "socketError", problem)
-            said = problem.strerror.lower() if isinstance(problem, OSError) and problem.strerror else str(problem)
-            raise ListenError(f"cannot listen on admin {self._place}: {said}")
+            raise ListenError(f"cannot listen on admin {self._place}: {cause_of((fatal or failures)[0].value)}")
 
     def _listening(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        address = host_port(port.getHost())
-        self._log.info("admin on {address}", address=address if address.host else self._place)
+        self._log.info("admin on {address}", address=place_of(port, self._place))
 
     def _end(self) -> "Deferred[None]":
         self._pulse.stop()

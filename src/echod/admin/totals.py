@@ -68,6 +68,11 @@ class Figures:
     """By version of TLS."""
     handshake_failures: Mapping[TLSFailure, int]
 
+    @property
+    def accepted(self) -> int:
+        """Connections that were let in, open or over."""
+        return self.active + sum(count for reason, count in self.closed.items() if reason not in REFUSALS)
+
 
 @implementer(IConnectionObserver)
 class Totals:

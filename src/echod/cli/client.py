@@ -1,23 +1,23 @@
-"""What the commands that go to a target have in common: its words, its TLS, and output that fails."""
+"""What the commands of a client have in common: the words of their target, failed assertions, output that fails."""
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
+from echod.cli.report import verdict_line
 from echod.core.addresses import HostPort
-from echod.core.client import DEFAULT_PORT, ClientConfiguration
+from echod.core.assertions import Verdict
+from echod.core.client import DEFAULT_PORT
 from echod.core.errors import ConfigurationError, EchodError
 from echod.core.kinds import PORT
 from echod.probe import target
 
-if TYPE_CHECKING:
-    from echod.probe import ClientTLSContext
-
-__all__ = ["add_target", "output_may_fail", "target_of", "tls_of"]
+__all__ = ["add_target", "output_may_fail", "target_of", "tell_failed", "why", "write_result"]
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +38,24 @@ def target_of(namespace: argparse.Namespace) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def tls_of(configuration: ClientConfiguration) -> "ClientTLSContext | None":
-    """Return the TLS that is asked for; None without. Raises ConfigurationError."""
-    if configuration.client_tls is None:
-        return None
-    from echod.probe import ClientTLSContext  # takes its time, and what is plain can do without
+def tell_failed(prog: str, verdicts: Iterable[Verdict]) -> None:
+    """Tell, on standard error, of the assertions that do not hold."""
+    for verdict in verdicts:
+        if not verdict.holds:
+            print(f"{prog}: {verdict_line(verdict)}", file=sys.stderr)
 
-    return ClientTLSContext(configuration.client_tls)
+
+def write_result(option: str, path: str, text: str) -> None:
+    """Write `text` to the file that `option` names. Raises EchodError."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise EchodError(f"--{option}: cannot write {path}: {why(problem)}") from None
+
+
+def why(problem: OSError | ValueError) -> object:
+    """Return why a file cannot be written. A path with a null byte is a ValueError."""
+    return problem.strerror if isinstance(problem, OSError) else problem
 
 
 @contextmanager

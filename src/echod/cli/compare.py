@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from echod.cli.client import output_may_fail
+from echod.cli.client import output_may_fail, write_result
 from echod.cli.parsing import add_command
-from echod.core.errors import ConfigurationError, EchodError
+from echod.core.errors import ConfigurationError
 from echod.load.page import Result, page_of
 
 __all__ = ["add_to"]
@@ -29,11 +29,7 @@ def run(namespace: argparse.Namespace) -> int:
             sys.stdout.write(page)
             sys.stdout.flush()
         return 0
-    try:
-        Path(namespace.html).write_text(page, encoding="utf-8")
-    except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
-        why = problem.strerror if isinstance(problem, OSError) else problem
-        raise EchodError(f"--html: cannot write {namespace.html}: {why}") from None
+    write_result("html", namespace.html, page)
     return 0
 
 

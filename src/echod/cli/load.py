@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client import add_target, output_may_fail, target_of, tls_of
+from echod.cli.client import add_target, output_may_fail, target_of, tell_failed, why, write_result
 from echod.cli.load_lines import asked_line, progress_line, step_line, summary_lines
 from echod.cli.load_objects import load_object
 from echod.cli.parsing import add_command, add_options, given
-from echod.cli.process import use_monotonic_clock
-from echod.cli.report import folded, verdict_line
+from echod.cli.process import ReactorRun, use_monotonic_clock
+from echod.cli.report import folded
 from echod.cli.terminal import Output
 from echod.core.addresses import HostPort
-from echod.core.assertions import Verdict
-from echod.core.errors import ConfigurationError, EchodError
+from echod.core.assertions import Verdict, is_as_asked
+from echod.core.errors import ConfigurationError
 from echod.core.load import LoadConfiguration, shares
 from echod.core.options import command_line_layer, configure
 from echod.core.search import Step
@@ -33,6 +32,7 @@ from echod.core.tally import LoadStatistics
 from echod.load.campaign import Campaign, LoadRun, Watcher
 from echod.load.page import Result, page_of
 from echod.load.worker import Plan
+from echod.probe.one import tls_of
 
 if TYPE_CHECKING:
     from echod.load.crew import ICrewReactor
@@ -74,13 +74,12 @@ def run(namespace: argparse.Namespace) -> int:
             output.erase_live_line()
         verdicts = [assertion.judge(found.statistics) for assertion in asked.assert_]
         output.say(*summary_lines(target, found.statistics, output), *_found_lines(asked, found))
-        for verdict in verdicts:
-            if not verdict.holds:
-                print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
+        tell_failed(namespace.prog, verdicts)
     told = load_object(target, asked, found, verdicts, started, _host())
-    _write("json", asked.json, json.dumps(told, indent=1) + "\n")
+    if asked.json is not None:
+        write_result("json", asked.json, json.dumps(told, indent=1) + "\n")
     if asked.html is not None:
-        _write("html", asked.html, page_of([Result.of(str(target), told)]))
+        write_result("html", asked.html, page_of([Result.of(str(target), told)]))
     return _status(asked, found, verdicts)
 
 
@@ -126,14 +125,12 @@ def _run_to_its_end(
         now=time.monotonic,
         watcher=view,
     )
-    ended: list[LoadRun | Failure] = []
+    run: ReactorRun[LoadRun] = ReactorRun(core)
     over: Deferred[None] = Deferred()
 
     def end(found: LoadRun | Failure) -> None:
-        ended.append(found)
         over.callback(None)
-        with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
-            core.stop()
+        run.end(found)
 
     def interrupt() -> "Deferred[None]":
         campaign.stop()
@@ -141,11 +138,7 @@ def _run_to_its_end(
 
     core.callWhenRunning(lambda: campaign.start().addBoth(end))
     core.addSystemEventTrigger("before", "shutdown", interrupt)
-    core.run()
-    found = ended[0]
-    if isinstance(found, Failure):
-        found.raiseException()
-    return found
+    return run.to_its_end()
 
 
 def _found_lines(asked: LoadConfiguration, found: LoadRun) -> list[str]:
@@ -157,17 +150,12 @@ def _found_lines(asked: LoadConfiguration, found: LoadRun) -> list[str]:
 
 
 def _status(asked: LoadConfiguration, found: LoadRun, verdicts: list[Verdict]) -> int:
-    """Return 0 where all is as asked, else 1.
-
-    Losses alone are a failure, unless an assertion speaks of them; of a search, that nothing was found.
-    """
-    statistics = found.statistics
-    if asked.find_max is not None and found.found is None:
-        return 1
-    judges = (*(verdict.assertion for verdict in verdicts), *filter(None, (asked.find_max,)))
-    all_echoed = statistics.echoed > 0 and statistics.lost == 0
-    good = all_echoed or any(each.is_about_losses for each in judges)
-    return 0 if good and all(verdict.holds for verdict in verdicts) else 1
+    """Return 0 where all is as asked, else 1: of a search also where nothing was found."""
+    if asked.find_max is None:
+        good = is_as_asked(found.statistics, verdicts)
+    else:
+        good = found.found is not None and is_as_asked(found.statistics, verdicts, asked.find_max)
+    return 0 if good else 1
 
 
 def _cores_to_use() -> int:
@@ -199,16 +187,4 @@ def _refuse_unwritable(name: str, path: str | None) -> None:
             with Path(path).open("ab"):
                 pass
         except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
-            raise ConfigurationError(f"--{name}: cannot write {path}: {_why(problem)}") from None
-
-
-def _write(name: str, path: str | None, text: str) -> None:
-    if path is not None:
-        try:
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as problem:
-            raise EchodError(f"--{name}: cannot write {path}: {_why(problem)}") from None
-
-
-def _why(problem: Exception) -> object:
-    return problem.strerror if isinstance(problem, OSError) else problem
+            raise ConfigurationError(f"--{name}: cannot write {path}: {why(problem)}") from None

@@ -7,6 +7,7 @@ from math import log10
 from typing import Any
 
 import echod
+from echod.cli.objects import verdict_object
 from echod.core.addresses import HostPort
 from echod.core.assertions import Verdict
 from echod.core.histogram import Histogram
@@ -15,11 +16,9 @@ from echod.core.outcomes import Outcome
 from echod.core.search import Step
 from echod.core.tally import Interval, LoadStatistics
 from echod.load.campaign import LoadRun
+from echod.load.page import SCHEMA
 
-__all__ = ["SCHEMA", "load_object"]
-
-SCHEMA = 1
-"""The schema's version: another number where what is there changes its name or its meaning, or goes."""
+__all__ = ["load_object"]
 
 CURVE = 20
 """Points of the percentile curve for each further nine."""
@@ -72,7 +71,7 @@ def load_object(
         "intervals": [_interval(each) for each in statistics.intervals],
     }
     if verdicts:
-        told["assertions"] = [_verdict(verdict) for verdict in verdicts]
+        told["assertions"] = [verdict_object(verdict) for verdict in verdicts]
     if configuration.find_max is not None:
         told["search"] = {"assertion": configuration.find_max.text, "steps": [_step(each) for each in run.steps]}
         if run.found is not None:
@@ -132,15 +131,8 @@ def _interval(interval: Interval) -> dict[str, Any]:
     return told
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    told: dict[str, Any] = {"assertion": verdict.assertion.text, "holds": verdict.holds}
-    if verdict.value is not None:
-        told |= {"measured": round(verdict.value, 3), "unit": verdict.assertion.unit.value}
-    return told
-
-
 def _step(step: Step) -> dict[str, Any]:
-    told = _verdict(step.verdict)
+    told = verdict_object(step.verdict)
     return {
         "rate": step.rate,
         "achieved": round(step.achieved, 3),

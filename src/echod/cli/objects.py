@@ -12,7 +12,7 @@ from echod.core.histogram import Histogram
 from echod.core.outcomes import Outcome, ProbeResult
 from echod.core.statistics import PHASES, Statistics
 
-__all__ = ["SCHEMA", "probe_object", "summary_object"]
+__all__ = ["SCHEMA", "probe_object", "summary_object", "verdict_object"]
 
 SCHEMA = 1
 """The schema's version: another number where what is there changes its name or its meaning, or goes."""
@@ -42,7 +42,7 @@ def summary_object(target: HostPort, statistics: Statistics, verdicts: Sequence[
         "times": times,
     }
     if verdicts:
-        told["assertions"] = [_verdict(verdict) for verdict in verdicts]
+        told["assertions"] = [verdict_object(verdict) for verdict in verdicts]
     return json.dumps(told)
 
 
@@ -65,7 +65,8 @@ def _shape(times: Histogram) -> dict[str, object]:
     return {"count": times.count, **shape, "histogram": times.encode()}
 
 
-def _verdict(verdict: Verdict) -> dict[str, object]:
+def verdict_object(verdict: Verdict) -> dict[str, object]:
+    """Return what came of an assertion, as the objects of all commands have it."""
     told: dict[str, object] = {"assertion": verdict.assertion.text, "holds": verdict.holds}
     if verdict.value is not None:
         told |= {"measured": round(verdict.value, 3), "unit": verdict.assertion.unit.value}

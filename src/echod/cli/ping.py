@@ -6,20 +6,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client import add_target, output_may_fail, target_of, tls_of
+from echod.cli.client import add_target, output_may_fail, target_of, tell_failed
 from echod.cli.parsing import add_command, add_options, given
 from echod.cli.payload import payload_of
-from echod.cli.process import on_signal, use_monotonic_clock
-from echod.cli.report import status_lines, verdict_line
+from echod.cli.process import ReactorRun, on_signal, use_monotonic_clock
+from echod.cli.report import status_lines
 from echod.cli.terminal import Output
 from echod.cli.views import View, view_of
 from echod.core.addresses import HostPort
@@ -30,6 +28,7 @@ from echod.core.outcomes import ProbeResult
 from echod.core.source import RecordSource
 from echod.core.statistics import Statistics, Tally
 from echod.probe import IProbeReactor, prepare_run
+from echod.probe.one import tls_of
 
 if TYPE_CHECKING:
     from echod.probe import ClientTLSContext
@@ -70,9 +69,7 @@ def run(namespace: argparse.Namespace) -> int:
         statistics.finish(tally.sent, tally.elapsed)
         verdicts = [assertion.judge(statistics) for assertion in configuration.assert_]
         status = view.end(verdicts)
-        for verdict in verdicts:
-            if not verdict.holds:
-                print(f"{namespace.prog}: {verdict_line(verdict)}", file=sys.stderr)
+        tell_failed(namespace.prog, verdicts)
     if metrics is not None:
         _write_metrics(metrics, probed, statistics, status)
     return status
@@ -123,12 +120,7 @@ def _run_to_its_end(
         told,
         tls=tls,
     )
-    ended: list[Tally | Failure] = []
-
-    def stop(tally: Tally | Failure) -> None:
-        ended.append(tally)
-        with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
-            core.stop()
+    run: ReactorRun[Tally] = ReactorRun(core)
 
     def guarded(act: Callable[[], None]) -> Callable[[], None]:
         """Return `act` as a signal may call it: where the output fails, that ends the run, as a probe's line does."""
@@ -137,8 +129,8 @@ def _run_to_its_end(
             try:
                 act()
             except OSError:
-                if not ended:
-                    stop(Failure())
+                if not run.over:
+                    run.end(Failure())
 
         return guard
 
@@ -149,10 +141,6 @@ def _run_to_its_end(
 
     on_signal(core, signal.SIGQUIT, guarded(show_status))
     on_signal(core, signal.SIGWINCH, guarded(view.redraw))
-    core.callWhenRunning(lambda: probing.start().addBoth(stop))
+    core.callWhenRunning(lambda: probing.start().addBoth(run.end))
     core.addSystemEventTrigger("before", "shutdown", probing.interrupt)
-    core.run()
-    tally = ended[0]
-    if isinstance(tally, Failure):
-        tally.raiseException()
-    return tally
+    return run.to_its_end()

@@ -5,14 +5,26 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall, IReactorCore
+from twisted.python.failure import Failure
 
 from echod.core.errors import EchodError
 
-__all__ = ["descriptor_limit", "on_next_stop_signal", "on_signal", "tell_in_one_line", "use_monotonic_clock"]
+__all__ = [
+    "ReactorRun",
+    "descriptor_limit",
+    "on_next_stop_signal",
+    "on_signal",
+    "tell_in_one_line",
+    "use_monotonic_clock",
+]
+
+T = TypeVar("T")
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -29,6 +41,33 @@ def use_monotonic_clock(reactor: Any) -> None:
         call = cast("Any", pending)
         call.time += ahead
         call.seconds = time.monotonic
+
+
+class ReactorRun(Generic[T]):
+    """One run of the reactor, from its start to what it comes to."""
+
+    def __init__(self, reactor: IReactorCore) -> None:
+        self._reactor = reactor
+        self._found: list[T | Failure] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether there is what it came to."""
+        return bool(self._found)
+
+    def end(self, found: T | Failure) -> None:
+        """End it with what was found, or with what went wrong."""
+        self._found.append(found)
+        with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
+            self._reactor.stop()
+
+    def to_its_end(self) -> T:
+        """Run the reactor; return what was found first, or raise what went wrong."""
+        self._reactor.run()
+        found = self._found[0]
+        if isinstance(found, Failure):
+            found.raiseException()
+        return found
 
 
 def descriptor_limit() -> int | None:

@@ -9,7 +9,7 @@ from echod.cli.objects import probe_object, summary_object
 from echod.cli.report import header_line, live_line, result_lines, summary_lines
 from echod.cli.terminal import Output
 from echod.core.addresses import HostPort
-from echod.core.assertions import Verdict
+from echod.core.assertions import Verdict, is_as_asked
 from echod.core.configuration import PingConfiguration
 from echod.core.outcomes import ProbeResult
 from echod.core.statistics import Statistics
@@ -69,13 +69,7 @@ class _BaseView:
         """There is nothing to redraw."""
 
     def _status(self, verdicts: list[Verdict]) -> int:
-        """Return 0 where all is as asked, else 1.
-
-        Losses alone are a failure, unless an assertion speaks of them: who says `lost<1%` has said how many may be.
-        """
-        judged_by_assertions = any(verdict.assertion.is_about_losses for verdict in verdicts)
-        good = judged_by_assertions or self._statistics.all_echoed
-        return 0 if good and all(verdict.holds for verdict in verdicts) else 1
+        return 0 if is_as_asked(self._statistics, verdicts) else 1
 
 
 class _LineView(_BaseView):

@@ -14,14 +14,24 @@ those of `PhaseTimes`.
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from echod.core.histogram import Histogram
 
-__all__ = ["ROUND_TRIP", "TIMES", "Assertion", "Condition", "Measured", "Unit", "Verdict", "parse_assertion"]
+__all__ = [
+    "ROUND_TRIP",
+    "TIMES",
+    "Assertion",
+    "Condition",
+    "Measured",
+    "Unit",
+    "Verdict",
+    "is_as_asked",
+    "parse_assertion",
+]
 
 ROUND_TRIP = "echo"
 """The phase of a probe that a time without one is of."""
@@ -149,6 +159,17 @@ class Assertion:
         if self.metric == "lost" and not ended:
             return None
         return 100 * count / ended if self.unit is Unit.PERCENT else count
+
+
+def is_as_asked(run: Measured, verdicts: Sequence[Verdict], *judged_by: Assertion) -> bool:
+    """Return whether `run` came to what was asked of it: exit status 0 of the commands.
+
+    Losses alone are a failure, unless an assertion speaks of them: who says `lost<1%` has said how many may be.
+    `judged_by` are assertions by which it was judged otherwise.
+    """
+    losses_are_judged = any(each.is_about_losses for each in (*(verdict.assertion for verdict in verdicts), *judged_by))
+    good = losses_are_judged or (run.echoed > 0 and run.lost == 0)
+    return good and all(verdict.holds for verdict in verdicts)
 
 
 def parse_assertion(text: str, phases: tuple[str, ...], bare: str = ROUND_TRIP) -> Assertion:

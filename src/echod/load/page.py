@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from echod.core.load import RESPONSE, SERVICE
 
-__all__ = ["Result", "page_of"]
+__all__ = ["SCHEMA", "Result", "page_of"]
 
 _STATIC = files("echod.load") / "static"
 
@@ -28,7 +28,8 @@ ALL = 100.0
 """Percent."""
 
 SCHEMA = 1
-"""The version of docs/load.schema.json that is understood here."""
+"""The version of docs/load.schema.json that is written, and understood here: another number where what is there changes
+its name or its meaning, or goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from echod.core.options import command_line_layer, configure
 from echod.core.source import describing
 from echod.core.tally import Slice
 from echod.load.generator import Generator
+from echod.probe.one import tls_of
 from echod.probe.watch import IProbeReactor
 
 __all__ = ["Plan", "Worker"]
@@ -85,11 +86,6 @@ class Worker(LineOnlyReceiver):
 
     def _prepare(self, plan: Any) -> None:
         configuration = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, plan["given"])])
-        tls = None
-        if configuration.client_tls is not None:
-            from echod.probe.tls import ClientTLSContext  # takes its time, and plain load can do without
-
-            tls = ClientTLSContext(configuration.client_tls)
         share = Share(**plan["share"])
         self._generator = Generator(
             self._reactor,
@@ -99,7 +95,7 @@ class Worker(LineOnlyReceiver):
             describing(plan["run"]),
             Random(f"{configuration.seed}:{share.part}").random,  # noqa: S311  # a schedule is no secret
             self._told,
-            tls=tls,
+            tls=tls_of(configuration),
         )
         self._generator.prepare().addCallback(lambda _: self._say({"ready": True}))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from echod.core.addresses import HostPort, parse_host
-from echod.core.configuration import DEFAULT_PORT
+from echod.core.client import DEFAULT_PORT, ClientConfiguration
 from echod.core.kinds import PORT
 from echod.core.outcomes import ProbeResult
 from echod.core.payload import Record, opaque
@@ -17,7 +17,7 @@ from echod.probe.watch import IProbeReactor
 if TYPE_CHECKING:
     from echod.probe.tls import ClientTLSContext
 
-__all__ = ["as_record", "as_route", "probe", "target"]
+__all__ = ["as_record", "as_route", "probe", "target", "tls_of"]
 
 
 def target(host: str, port: int = DEFAULT_PORT) -> HostPort:
@@ -57,6 +57,15 @@ def probe(
     course = Course(reactor, clocks, route.target, as_record(payload, 1), timeout)
     Line(reactor, route, tls, clocks, idle=idle).join(course)
     return course.result
+
+
+def tls_of(configuration: ClientConfiguration) -> "ClientTLSContext | None":
+    """Return the TLS that is asked for; None without. Raises ConfigurationError."""
+    if configuration.client_tls is None:
+        return None
+    from echod.probe.tls import ClientTLSContext  # takes its time, and what is plain can do without
+
+    return ClientTLSContext(configuration.client_tls)
 
 
 def as_route(to: HostPort | Route) -> Route:

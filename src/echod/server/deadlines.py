@@ -56,27 +56,15 @@ class Deadlines:
         now = self._clock.seconds()
         who.due = now + seconds
         before = who.place
-        if isinstance(before, Second):
-            if before.number <= who.due:  # where it is, it is found in time
-                return
-            self._keep(who, now)
-            self._leave(before, who)
-        elif before is None:
-            self._keep(who, now)
-        else:
-            before.cancel()
-            self._keep(who, now)
+        if isinstance(before, Second) and before.number <= who.due:
+            return  # where it is, it is found in time
+        self._keep(who, now)
+        self._leave(before, who)
 
     def disarm(self, who: Due) -> None:
         """Forget about `who`, if it is armed."""
-        place = who.place
-        if place is None:
-            return
-        who.place = None
-        if isinstance(place, Second):
-            self._leave(place, who)
-        else:
-            place.cancel()
+        place, who.place = who.place, None
+        self._leave(place, who)
 
     def _keep(self, who: Due, now: float) -> None:
         if not self._waiting:
@@ -95,8 +83,13 @@ class Deadlines:
         if self._tick is None:
             self._wait(now)
 
-    def _leave(self, second: Second, who: Due) -> None:
-        second.members.discard(who)
+    def _leave(self, place: Place, who: Due) -> None:
+        if place is None:
+            return
+        if not isinstance(place, Second):
+            place.cancel()
+            return
+        place.members.discard(who)
         self._waiting -= 1
         if not self._waiting:
             self._seconds.clear()

@@ -220,7 +220,7 @@ class EchoProtocol(Protocol):
             self._exchange = replace(self._exchange, timeout=self._exchange.quiet)
         else:
             self._last_record = True
-        if self._state is WAITING and (self._between_records or self._exchange.stream):
+        if self._state is WAITING and self._at_rest:
             self._within(self._exchange.quiet, EchoProtocol._quiet)
 
     def cut(self) -> None:
@@ -291,6 +291,11 @@ class EchoProtocol(Protocol):
         return self.bytes_sent > 0 and not self._pending
 
     @property
+    def _at_rest(self) -> bool:
+        """Whether nothing is known to be under way. Of a stream nothing ever is."""
+        return self._exchange.stream or self._between_records
+
+    @property
     def _pending(self) -> int:
         """Bytes that have come of a record that is not complete."""
         return 0 if self._begun is None else self._begun.pending
@@ -298,7 +303,7 @@ class EchoProtocol(Protocol):
     def _quiet(self) -> None:
         # A record that has begun meanwhile, and an echo that is not taken, have their time, or what the drain leaves.
         self._within(self._exchange.timeout, EchoProtocol._deadline_passed)
-        if self._state is WAITING and (self._between_records or self._exchange.stream):
+        if self._state is WAITING and self._at_rest:
             self._shut_sending_side(CloseReason.DRAINED)
 
     def _join_the_fin(self) -> None:

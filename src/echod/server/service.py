@@ -25,7 +25,7 @@ from echod.server.leaving import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
 
-__all__ = ["EchoService", "Listener"]
+__all__ = ["EchoService", "Listener", "cause_of", "place_of"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class EchoService(Service):
     @property
     def places(self) -> list[str]:
         """Where it listens now, in words."""
-        return [_shown(each.port, each.listener.name) for each in self._ports]
+        return [place_of(each.port, each.listener.name) for each in self._ports]
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -166,7 +166,7 @@ class EchoService(Service):
 
         def take(failure: Failure) -> None:
             nonlocal failed
-            failed = ListenError(f"cannot listen on {listener.name}: {_cause(failure.value)}")
+            failed = ListenError(f"cannot listen on {listener.name}: {cause_of(failure.value)}")
             if not starting:  # an endpoint that takes its time, and fails when nobody can catch it any more
                 self._log.critical("{problem}", problem=failed)
                 self._give_up()
@@ -179,7 +179,7 @@ class EchoService(Service):
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
         self._ports.append(_Open(listener, port, AcceptRest(port, self._clock)))
-        self._log.info("listening on {address}", address=_shown(port, listener.name))
+        self._log.info("listening on {address}", address=place_of(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
@@ -198,12 +198,13 @@ async def _stopped(leaving: _Open) -> None:
         await stopping
 
 
-def _shown(port: IListeningPort, name: str) -> str:
+def place_of(port: IListeningPort, name: str) -> str:
+    """Return where `port` listens; where its address says nothing, as of a Unix socket, the `name` it goes by."""
     address: HostPort = host_port(port.getHost())
     return str(address) if address.host else name
 
 
-def _cause(problem: BaseException | None) -> str:
+def cause_of(problem: BaseException | None) -> str:
     """Return what the operating system said, without Twisted's words around it."""
     inner = getattr(problem, "socketError", problem)
     if isinstance(inner, OSError) and inner.errno:
