@@ -27,7 +27,7 @@ from echod.server.supervisor import ISupervisor, NoSupervisor
 from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
 from echod.transport import fast_or_stock
 
-__all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "make_service"]
+__all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "make_service", "sockets_of"]
 
 DESCRIPTOR_RESERVE = 64
 """Descriptors that are not for connections: standard streams, reactor, listeners, logs, files being loaded."""
@@ -51,10 +51,17 @@ class _Place:
     inherited: bool = False
 
 
+def sockets_of(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
+    """Return what makes the listeners: the reactor, or what takes its place as the configuration says."""
+    sockets: IDaemonReactor = fast_or_stock(reactor) if configuration.transport == "fast" else reactor
+    return sockets
+
+
 def make_service(
     configuration: ServerConfiguration,
     reactor: IDaemonReactor,
     *,
+    sockets: IDaemonReactor | None = None,
     observer: IConnectionObserver | None = None,
     supervisor: ISupervisor | None = None,
     descriptors: int | None = None,
@@ -64,9 +71,10 @@ def make_service(
     """Return the daemon as a service that does not listen yet.
 
     Its deadlines go by `reactor.seconds`: they hold through a step of the wall clock where
-    the reactor's clock is monotonic. `descriptors` is the process's limit of open files; the
-    connections are kept below it. `load_again` are called at a reload, after the certificates. In `waits`
-    it is counted how long each record took to come, as `echod.server.observer.WAIT_BOUNDS` says.
+    the reactor's clock is monotonic. `sockets` is what `sockets_of` returned, where it is not for the daemon alone.
+    `descriptors` is the process's limit of open files; the connections are kept below it. `load_again` are called at
+    a reload, after the certificates. In `waits` it is counted how long each record took to come, as
+    `echod.server.observer.WAIT_BOUNDS` says.
     Raises ConfigurationError.
     """
     most = _most_connections(configuration.max_connections, descriptors)
@@ -83,7 +91,7 @@ def make_service(
         observer=NullObserver() if observer is None else observer,
         waits=waits,
     )
-    sockets: IDaemonReactor = fast_or_stock(reactor) if configuration.transport == "fast" else reactor
+    sockets = sockets or sockets_of(configuration, reactor)
     tls = None if configuration.tls_certificate is None else ServerTLS(_files(configuration))
     listeners = [_listener(service, place, tls) for place in _places(configuration, sockets)]
     return EchoService(

@@ -24,7 +24,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
-__all__ = ["fast_or_stock"]
+__all__ = ["fast_or_stock", "in_the_background"]
 
 _log = Logger()
 
@@ -40,3 +40,16 @@ def fast_or_stock(reactor: Any) -> Any:
     from echod.transport.poller import Poller  # not before: it takes names from select that only Linux has
 
     return Poller(reactor)
+
+
+def in_the_background(sockets: Any) -> Any:
+    """Return what takes the place of `sockets` where those listeners are made that must not disturb its own.
+
+    It is a `BackgroundPoller` of a `Poller`'s; of plain Twisted, which knows no such thing, itself.
+    """
+    if not hasattr(select, "epoll"):
+        return sockets
+    from echod.transport.background import BackgroundPoller  # as above
+    from echod.transport.poller import Poller
+
+    return BackgroundPoller(sockets) if isinstance(sockets, Poller) else sockets

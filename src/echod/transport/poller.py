@@ -25,9 +25,6 @@ from echod.transport.port import FastPort
 
 __all__ = ["Poller"]
 
-BATCH = 256
-"""The most events to take from the kernel at once."""
-
 LULL = 0.004
 """Seconds. Events that follow each other within less are waited for here, without a turn of the reactor in between."""
 
@@ -47,6 +44,9 @@ class Poller:
     It has an epoll of its own, whose descriptor is readable when one of its own is. Of that descriptor the reactor
     is told as long as there is anything to wait for. All else that is asked of it is the reactor's.
     """
+
+    _batch = 256
+    """The most events to take from the kernel at once."""
 
     def __init__(self, reactor: Any) -> None:
         """`reactor` is any that provides IReactorFDSet and what its users want of it; its clock counts seconds."""
@@ -124,10 +124,13 @@ class Poller:
         del self._events[fd]
         self._forgotten.add(fd)
         if not self._descriptors:
-            self._reactor.removeReader(self)
-            assert self._epoll is not None
-            self._epoll.close()
-            self._epoll = None
+            self._close()
+
+    def _close(self) -> None:
+        assert self._epoll is not None
+        self._reactor.removeReader(self)
+        self._epoll.close()
+        self._epoll = None
 
     def _waiting_for(self, event: int) -> list[Any]:
         return [self._descriptors[fd] for fd, events in self._events.items() if events & event]
@@ -197,7 +200,7 @@ class Poller:
         self._lively_until = self._seconds() + LULL if ready or not wait else 0.0
 
     def _poll(self, timeout: float) -> list[tuple[int, int]]:
-        return [] if self._epoll is None else self._epoll.poll(timeout, BATCH)
+        return [] if self._epoll is None else self._epoll.poll(timeout, self._batch)
 
     def _serve_all(self, ready: list[tuple[int, int]]) -> None:
         descriptors = self._descriptors
