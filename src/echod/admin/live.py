@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Sequence
 
+from echod.admin.answers import TEXT, Answer, always
 from echod.admin.daemon import Observed
 from echod.admin.pulse import INTERVAL
 from echod.admin.totals import Figures
@@ -20,6 +21,8 @@ MOST_STREAMS = 8
 
 MOST_MISSED = 30
 """Beats that a page may leave unread before its connection ends."""
+
+EVENTS = "text/event-stream"
 
 DAY = 86400.0
 
@@ -51,12 +54,12 @@ class Live:
         for stream in tuple(self._streams):
             stream.send(told)
 
-    def page(self, request: AdminRequest) -> None:
+    def stream(self, request: AdminRequest) -> None:
         """Answer with the events, without an end. The first is what the last minutes were."""
         if request.method == b"HEAD":
-            request.answer(200, "text/event-stream", b"")
+            request.answer(always(Answer(200, EVENTS, b"")))
         elif len(self._streams) >= MOST_STREAMS:
-            request.answer(503, "text/plain", b"too many pages are open\n")
+            request.answer(always(Answer(503, TEXT, b"too many pages are open\n")))
         else:
             stream = _Stream(request, self._streams)
             stream.send(_event("history", {"state": self._state(self._before), "points": list(self._points)}))
@@ -105,7 +108,7 @@ class _Stream:
         self._streams = streams
         self._paused = False
         self._missed = 0
-        request.begin(200, "text/event-stream")
+        request.begin(EVENTS)
         request.registerProducer(self, True)
         request.notifyFinish().addErrback(self._gone)
         streams.add(self)

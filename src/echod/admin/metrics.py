@@ -5,6 +5,7 @@ A scrape reads counters that are there anyway; so what a scrape costs, connectio
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -21,6 +22,9 @@ __all__ = ["DaemonCollector", "Exposition"]
 
 FRESH = 0.25
 """Seconds for which what was rendered is served again: whoever scrapes without pause costs little more for it."""
+
+MOST_ACCEPTS = 32
+"""Accept headers whose meaning is kept. Each scraper has one."""
 
 
 class DaemonCollector(Collector):
@@ -87,10 +91,11 @@ class Exposition:
         ProcessCollector(registry=self._registry)
         self._clock = clock
         self._rendered: dict[str, tuple[float, bytes]] = {}
+        self._choose = lru_cache(maxsize=MOST_ACCEPTS)(choose_encoder)
 
     def render(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the text for an Accept header: OpenMetrics, or Prometheus's own format."""
-        encode, kind = choose_encoder(accept)
+        encode, kind = self._choose(accept)
         now = self._clock()
         at, text = self._rendered.get(kind, (now - 2 * FRESH, b""))
         if now - at >= FRESH:

@@ -1,59 +1,42 @@
 """What the admin server answers, by path."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 
+from echod.admin.answers import TEXT, Answer, Page, always
 from echod.admin.daemon import Observed, State
-from echod.admin.live import Live
 from echod.admin.metrics import Exposition
-from echod.admin.web import AdminRequest, Page
 
 __all__ = ["pages"]
 
 STATIC = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 """The page's own files, in `static` beside this module: file and content type."""
 
 
-def pages(observed: Observed, exposition: Exposition, live: Live) -> Mapping[str, Page]:
-    """Return all there is. The files are read now, and never again."""
+def pages(observed: Observed, exposition: Exposition) -> Mapping[str, Page]:
+    """Return all there is, but for the events. The files are read now, and never again."""
     static = files("echod.admin") / "static"
     return {
-        "/healthz": _healthy,
+        # A reactor that does not turn answers nobody, so that the answer says all.
+        "/healthz": always(Answer(200, TEXT, b"ok\n")),
         "/readyz": _ready(observed),
         "/metrics": _metrics(exposition),
-        "/events": live.page,
-        **{path: _file((static / name).read_bytes(), kind) for path, (name, kind) in STATIC.items()},
+        **{path: always(Answer(200, kind, (static / name).read_bytes())) for path, (name, kind) in STATIC.items()},
     }
 
 
-def _healthy(request: AdminRequest) -> None:
-    # A reactor that does not turn answers nobody, so that the answer says all.
-    request.answer(200, "text/plain", b"ok\n")
-
-
 def _ready(observed: Observed) -> Page:
-    def answer(request: AdminRequest) -> None:
+    def page(_: str) -> Answer:
         state = observed.state
-        request.answer(200 if state is State.READY else 503, "text/plain", f"{state.value}\n".encode())
+        return Answer(200 if state is State.READY else 503, TEXT, f"{state.value}\n".encode())
 
-    return answer
+    return page
 
 
 def _metrics(exposition: Exposition) -> Page:
-    def answer(request: AdminRequest) -> None:
-        accept = ",".join(request.requestHeaders.getRawHeaders("accept", []))
-        request.answer(200, *exposition.render(accept))
-
-    return answer
-
-
-def _file(body: bytes, kind: str) -> Callable[[AdminRequest], None]:
-    def answer(request: AdminRequest) -> None:
-        request.answer(200, kind, body)
-
-    return answer
+    return lambda accept: Answer(200, *exposition.render(accept))

@@ -3,7 +3,6 @@
 import errno
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -33,23 +32,28 @@ _NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def make_admin(
-    place: str, reactor: IReactorTime, service: EchoService, totals: Totals, wall_clock: Callable[[], float] = time.time
+    place: str,
+    reactor: IReactorTime,
+    sockets: IReactorSocket,
+    service: EchoService,
+    totals: Totals,
+    wall_clock: Callable[[], float] = time.time,
 ) -> "AdminService":
     """Return `service` with an admin server beside it, which does not listen yet.
 
-    `place` is a port, for the loopback addresses alone, or a Twisted server endpoint. `totals` is the
-    daemon's observer. Raises ConfigurationError.
+    `place` is a port, for the loopback addresses alone, or a Twisted server endpoint; `sockets` is the reactor, or
+    what takes its place where listeners are made. `totals` is the daemon's observer. Raises ConfigurationError.
     """
     pulse = Pulse(reactor)
     observed = Observed(service, totals, pulse, listen_overflows, wall_clock)
     live = Live(observed, echod.__version__)
-    factory = AdminFactory(reactor, pages(observed, Exposition(observed, reactor.seconds), live))
+    exposition = Exposition(observed, reactor.seconds)
+    factory = AdminFactory(reactor, pages(observed, exposition), {"/events": live.stream}, wall_clock)
     endpoints: Sequence[IStreamServerEndpoint]
     if place.isdigit():
-        sockets = cast("IReactorSocket", reactor)
         endpoints = [DualStackEndpoint(sockets, host, int(place), BACKLOG) for host in LOOPBACK]
     else:
-        endpoints = [endpoint_from_string(reactor, place)]
+        endpoints = [endpoint_from_string(sockets, place)]
     return AdminService(service, place, endpoints, factory, pulse, live)
 
 

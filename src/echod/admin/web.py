@@ -2,13 +2,19 @@
 
 What keeps hostile clients off the echo service:
 
+- All of it together takes a share of the time and no more, where its ports are a `BackgroundPoller`'s.
 - A request has a deadline, from the connection or the answer before to the end of its headers. Bytes that drip in do
   not extend it.
 - Request line and headers are bounded together; a request with a body is refused before the body is read.
+- One request at a time: what comes behind one that is not answered yet is dropped, and the answer is the connection's
+  last. Clients that pipeline have to be ready for that (RFC 9112 section 9.3.2).
 - Connections are bounded. One more takes the place of the one that has been idle for longest.
 - Paths are looked up in a table, so that there is nowhere to climb to.
 - A page in a browser that reaches us under a name of its own (DNS rebinding) is refused: on a loopback address
   the Host header has to be a loopback address too, or localhost.
+
+Reading a request takes Twisted a fifth of a millisecond, and a scraper sends the same bytes each time. So what was
+asked by the last few requests is kept by their bytes, and the same bytes are not read again.
 """
 
 import re
@@ -20,11 +26,12 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
+from twisted.web.http import HTTPChannel, Request, datetimeToString
 
+from echod.admin.answers import HEADERS, TEXT, Answer, Asked, Page, always
 from echod.core.addresses import shown_host
 
-__all__ = ["AdminFactory", "AdminRequest", "Page"]
+__all__ = ["AdminFactory", "AdminRequest"]
 
 TIMEOUT = 20.0
 """Seconds for a request to come. No usual interval of scrapes, so none meets the close of an idle connection."""
@@ -35,21 +42,14 @@ MOST_CONNECTIONS = 32
 MOST_HEADERS = 64
 MOST_HEADER_BYTES = 8192
 
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-"""Of every answer."""
+MOST_KNOWN = 64
+"""Requests that are kept by their bytes: twice as many as connections. One more, and it begins anew."""
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+NOT_ALLOWED = always(Answer(405, TEXT, b"only GET and HEAD\n", allow="GET, HEAD"))
+MISDIRECTED = always(Answer(421, TEXT, b"the Host header names another host\n"))
+NOT_FOUND = always(Answer(404, TEXT, b"no such page\n"))
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?", re.IGNORECASE)
 """RFC 9110 section 7.2."""
@@ -74,36 +74,40 @@ class AdminRequest(Request):
         self.process()
 
     def process(self) -> None:
-        """Answer with the page at the path, where the request is one that is answered at all."""
-        page = self.channel.pages.get(self.path.decode("ascii", "replace"))
+        """Answer with what is at the path, where the request is one that is answered at all."""
+        path = self.path.decode("ascii", "replace")
         if self.method not in (b"GET", b"HEAD"):
-            self.setHeader("Allow", "GET, HEAD")
-            self.answer(405, "text/plain", b"only GET and HEAD\n")
+            self.answer(NOT_ALLOWED)
         elif not self._host_is_ours():
-            self.answer(421, "text/plain", b"the Host header names another host\n")
-        elif page is None:
-            self.answer(404, "text/plain", b"no such page\n")
+            self.answer(MISDIRECTED)
+        elif path in self.channel.streams:
+            self.channel.streams[path](self)
+        elif path in self.channel.pages:
+            self.channel.learn(self.answer(self.channel.pages[path]))
         else:
-            page(self)
+            self.answer(NOT_FOUND)
 
-    def answer(self, status: int, kind: str, body: bytes) -> None:
-        """Send the whole answer: `kind` is its content type."""
-        self.begin(status, kind)
-        self.setHeader("Content-Length", str(len(body)))
-        self.write(body)
-        self.finish()
-
-    def begin(self, status: int, kind: str) -> None:
-        """Set what goes before the body."""
-        self.setResponseCode(status)
-        for name, value in HEADERS.items():
-            self.setHeader(name, value)
-        self.setHeader(
-            "Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text/") and ";" not in kind else kind
+    def answer(self, page: Page) -> Asked:
+        """Send the whole answer. Return what was asked."""
+        asked = Asked(
+            page,
+            ",".join(self.requestHeaders.getRawHeaders("accept", [])),
+            self.clientproto.decode("ascii", "replace"),
+            head=self.method == b"HEAD",
+            last=not self.channel.persistent,
         )
+        self.channel.send(asked)
+        self.startedWriting = 1  # or Twisted would now write a head of its own
+        self.finish()
+        return asked
+
+    def begin(self, kind: str) -> None:
+        """Set what goes before a body that has no end yet: `kind` is its content type."""
+        for name, value in {"Date": self.channel.date(), "Content-Type": kind, **HEADERS}.items():
+            self.setHeader(name, value)
 
     def _host_is_ours(self) -> bool:
-        if not _is_loopback(shown_host(getattr(self.getHost(), "host", ""))):
+        if not self.channel.on_loopback:
             return True
         given = self.requestHeaders.getRawHeaders("host")
         if given is None:
@@ -116,7 +120,11 @@ class AdminRequest(Request):
         return host == "localhost" or _is_loopback(host)
 
 
-Page = Callable[[AdminRequest], None]
+Sent = tuple[bool, bytes]
+"""A request: whether it came to a loopback address, and its bytes. What it asks follows from these two."""
+
+Stream = Callable[[AdminRequest], None]
+"""What answers at a path for as long as it likes."""
 
 
 class AdminChannel(HTTPChannel):
@@ -128,21 +136,53 @@ class AdminChannel(HTTPChannel):
     requestFactory = AdminRequest
     timeOut: float | None = TIMEOUT  # type: ignore[assignment]  # Twisted says int, and takes any number
     transport: Any
+    on_loopback = False
+    """Whether the address that the client has reached is one."""
+    _refused = False
+    _at_rest = True
+    """Whether nothing has come of a request that is not answered yet."""
+    _sent: Sent | None = None
+    """The request that is being read, where it came in one piece and with nothing behind it."""
 
     def __init__(self, server: "AdminFactory") -> None:
         super().__init__()
         self.callLater = server.clock.callLater  # type: ignore[method-assign, assignment]  # how Twisted's factory does it
         self.pages = server.pages
+        self.streams = server.streams
+        self.date = server.date
         self._server = server
-        self._refused = False
 
     def connectionMade(self) -> None:
         """Wait for a request."""
         super().connectionMade()
+        self.on_loopback = _is_loopback(shown_host(getattr(self.transport.getHost(), "host", "")))
         self._server.waiting(self)
 
     def resetTimeout(self) -> None:
         """Do nothing: what drips in extends no deadline."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer a request that is known; read any other."""
+        self._sent = (self.on_loopback, data) if self._at_rest else None
+        asked = self._server.known(self._sent)
+        if asked is None:
+            self._at_rest = False
+            super().dataReceived(data)
+            return
+        self._server.waiting(self)
+        self.setTimeout(TIMEOUT)
+        self.send(asked)
+        if asked.last:
+            self.loseConnection()
+
+    def send(self, asked: Asked) -> None:
+        """Send the answer, in one piece."""
+        self.transport.write(asked.answered(self.date()))
+
+    def learn(self, asked: Asked) -> None:
+        """Keep what the present request asks, where it is one that the client may send again."""
+        if self._sent is not None:
+            self._server.learn(self._sent, asked)
 
     def allHeadersReceived(self) -> None:
         """Refuse a request with a body."""
@@ -159,13 +199,18 @@ class AdminChannel(HTTPChannel):
             super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
-        """Answer."""
+        """Answer. A client that did not wait for it has no other."""
+        if self.clearLineBuffer():
+            self.persistent = False
+            self._sent = None
         self._server.answering(self)
         super().allContentReceived()
 
     def requestDone(self, request: AdminRequest) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, or for the close."""
+        self._at_rest = True
         self._server.waiting(self)
+        self.setTimeout(TIMEOUT)
         super().requestDone(request)
 
     def timeoutConnection(self) -> None:
@@ -183,9 +228,20 @@ class AdminFactory(Factory):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        pages: Mapping[str, Page],
+        streams: Mapping[str, Stream],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """`pages` and `streams` are what there is, by path; `wall_clock` returns seconds since the epoch."""
         self.clock = clock
         self.pages = pages
+        self.streams = streams
+        self._wall_clock = wall_clock
+        self._dated: tuple[int, str] = (-1, "")
+        self._known: dict[Sent, Asked] = {}
         self._waiting: dict[AdminChannel, None] = {}
         """Those without a request under way; the one that waits for longest comes first."""
         self._answering: set[AdminChannel] = set()
@@ -199,6 +255,23 @@ class AdminFactory(Factory):
             self.gone(idle)
             idle.transport.abortConnection()
         return AdminChannel(self)
+
+    def date(self) -> str:
+        """Return the date and time, in the form of RFC 9110 section 5.6.7."""
+        now = int(self._wall_clock())
+        if now != self._dated[0]:
+            self._dated = now, datetimeToString(now).decode("ascii")
+        return self._dated[1]
+
+    def known(self, sent: Sent | None) -> Asked | None:
+        """Return what is asked by a request that was answered before."""
+        return None if sent is None else self._known.get(sent)
+
+    def learn(self, sent: Sent, asked: Asked) -> None:
+        """Keep what a request asks."""
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[sent] = asked
 
     def waiting(self, channel: AdminChannel) -> None:
         """Take note that `channel` waits for a request."""

@@ -27,9 +27,10 @@ from echod.logs.access import AccessLog
 from echod.logs.events import json_observer
 from echod.logs.lines import LINE_FORMATS
 from echod.logs.refusals import RefusalLog
-from echod.server.assembly import IDaemonReactor, make_service
+from echod.server.assembly import IDaemonReactor, make_service, sockets_of
 from echod.server.observer import IConnectionObserver, Observers
 from echod.server.supervisor import Systemd
+from echod.transport import in_the_background
 
 __all__ = ["application_from_file", "daemon", "log_observer", "server_configuration"]
 
@@ -75,9 +76,11 @@ def daemon(configuration: ServerConfiguration) -> Service:
         observers.append(access)
         reopen.append(("access log", access.open_again))
         reactor.addSystemEventTrigger("after", "shutdown", access.close)
+    sockets = sockets_of(configuration, reactor)
     service = make_service(
         configuration,
         reactor,
+        sockets=sockets,
         observer=Observers(observers),
         supervisor=Systemd.from_environment(os.environ, reactor),
         descriptors=descriptor_limit(),
@@ -93,7 +96,7 @@ def daemon(configuration: ServerConfiguration) -> Service:
         return service
     from echod.admin.service import make_admin
 
-    return make_admin(configuration.admin, reactor, service, totals)
+    return make_admin(configuration.admin, reactor, in_the_background(sockets), service, totals)
 
 
 def application_from_file(path: str) -> Componentized:

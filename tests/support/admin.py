@@ -1,0 +1,95 @@
+"""A daemon in memory with an admin server, and clients of that."""
+
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from echod.admin.daemon import Observed
+from echod.admin.live import Live
+from echod.admin.metrics import FRESH, Exposition
+from echod.admin.pages import pages
+from echod.admin.pulse import Pulse
+from echod.admin.totals import Totals
+from echod.admin.web import AdminChannel, AdminFactory
+from echod.core.configuration import ServerConfiguration
+from echod.server.assembly import make_service
+from echod.server.service import EchoService
+from tests.support.memory import MemoryTransport
+
+HERE = IPv4Address("TCP", "127.0.0.1", 9305)
+
+
+class Scene:
+    """A daemon in memory, and all that looks at it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.reactor = cast("Any", MemoryReactorClock())
+        self.totals = Totals()
+        options.setdefault("listen", ("tcp:1",))
+        configuration = ServerConfiguration(transport="stock", **options)
+        self.service: EchoService = make_service(
+            configuration, self.reactor, observer=self.totals, waits=self.totals.waits, descriptors=1064
+        )
+        self.pulse = Pulse(self.reactor)
+        self.overflows: int | None = 7
+        self.observed = Observed(self.service, self.totals, self.pulse, lambda: self.overflows, lambda: 1_800_000_000.0)
+        self.live = Live(self.observed, "1.2.3")
+        self.exposition = Exposition(self.observed, self.reactor.seconds)
+        self.factory = AdminFactory(
+            self.reactor, pages(self.observed, self.exposition), {"/events": self.live.stream}, self.observed.now
+        )
+
+    def connect(self) -> MemoryTransport:
+        transport = MemoryTransport()
+        transport.connect(self.reactor.tcpServers[0][1].buildProtocol(None))
+        return transport
+
+    def metric(self, name: str) -> float:
+        self.reactor.advance(FRESH)
+        _, text = self.exposition.render("")
+        return next(float(line.split()[-1]) for line in text.decode().splitlines() if line.startswith(name + " "))
+
+
+class Client:
+    """A client of the admin server, in memory."""
+
+    def __init__(self, factory: AdminFactory, local: IAddress = HERE) -> None:
+        self.transport = AbortableTransport(hostAddress=local)
+        channel = factory.buildProtocol(None)
+        self.refused = channel is None
+        if channel is not None:
+            self.transport.protocol = channel
+            channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Send, and return all that has come."""
+        self.transport.protocol.dataReceived(data)
+        return bytes(self.transport.value())
+
+    def get(self, path: str = "/healthz", host: str | None = "localhost", method: str = "GET", more: str = "") -> bytes:
+        named = "" if host is None else f"Host: {host}\r\n"
+        return self.send(f"{method} {path} HTTP/1.1\r\n{named}{more}\r\n".encode())
+
+    @property
+    def over(self) -> bool:
+        return self.transport.over or self.transport.disconnecting
+
+    def leave(self) -> None:
+        if not self.transport.over:
+            self.transport.abortConnection()
+
+
+class AbortableTransport(StringTransport):
+    protocol: AdminChannel
+    over = False
+
+    def abortConnection(self) -> None:
+        self.over = True
+        self.protocol.connectionLost(Failure(ConnectionAbortedError()))
+
+    def unregisterProducer(self) -> None:
+        if self.producer is not None:
+            super().unregisterProducer()

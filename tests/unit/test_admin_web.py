@@ -1,0 +1,270 @@
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.admin.answers import HEADERS
+from echod.admin.live import MOST_STREAMS
+from echod.admin.web import MOST_CONNECTIONS, MOST_HEADER_BYTES, MOST_KNOWN, TIMEOUT
+from tests.support.admin import HERE, Client, Scene
+
+ELSEWHERE = IPv4Address("TCP", "192.0.2.1", 9305)
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class WebTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.scene = Scene()
+        self.clients: list[Client] = []
+
+    def client(self, local: IAddress = HERE) -> Client:
+        made = Client(self.scene.factory, local)
+        self.clients.append(made)
+        return made
+
+    def tearDown(self) -> None:
+        for each in self.clients:
+            if not each.refused:
+                each.leave()
+        self.assertEqual(self.scene.reactor.getDelayedCalls(), [])
+
+    def check(self, status: int, answer: bytes) -> None:
+        self.assertEqual(int(answer.split()[1]), status, answer)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
+
+    def test_pages(self) -> None:
+        for path, kind in (
+            ("/", "text/html; charset=utf-8"),
+            ("/page.js", "text/javascript; charset=utf-8"),
+            ("/page.css", "text/css; charset=utf-8"),
+            ("/icon.svg", "image/svg+xml"),
+            ("/metrics", "text/plain; version="),
+            ("/healthz?x=/../..", "text/plain; charset=utf-8"),
+        ):
+            answer = self.client().get(path)
+            self.check(200, answer)
+            self.assertIn(f"Content-Type: {kind}".encode(), answer)
+
+    def test_every_answer_has_the_headers(self) -> None:
+        for answer in (self.client().get("/"), self.client().get("/no"), self.client().get(method="PUT")):
+            for name, value in HEADERS.items():
+                self.assertIn(f"{name}: {value}\r\n".encode(), answer)
+
+    def test_readiness(self) -> None:
+        self.check(503, self.client().get("/readyz"))
+        self.scene.service.startService()
+        self.check(200, self.client().get("/readyz"))
+        self.scene.service.stopService()
+        answer = self.client().get("/readyz")
+        self.check(503, answer)
+        self.assertTrue(answer.endswith(b"draining\n"))
+        self.check(200, self.client().get("/healthz"))
+
+    def test_head_has_no_body(self) -> None:
+        for path in ("/healthz", "/events", "/metrics"):
+            answer = self.client().get(path, method="HEAD")
+            self.check(200, answer)
+            self.assertTrue(answer.endswith(b"\r\n\r\n"), path)
+
+    def test_other_methods(self) -> None:
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "X" * 1000):
+            answer = self.client().get(method=method)
+            self.check(405, answer)
+            self.assertIn(b"Allow: GET, HEAD\r\n", answer)
+
+    def test_nowhere_to_climb_to(self) -> None:
+        for path in (
+            "/../../etc/passwd",
+            "/%2e%2e/page.js",
+            "//",
+            "/page.html",
+            "/static/page.js",
+            "http://x/metrics",
+            "*",
+        ):
+            self.check(404, self.client().get(path))
+
+    def test_rebinding(self) -> None:
+        for host in ("localhost", "LOCALHOST:9305", "127.0.0.1:9305", "127.1.2.3", "[::1]:9305", "[::1]"):
+            self.check(200, self.client().get(host=host))
+        for host in (
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "192.0.2.1",
+            "::1",
+            "[::1",
+            "",
+            "a:b:c",
+        ):
+            self.check(421, self.client().get(host=host))
+        self.check(421, self.client().get(host=None))
+        self.check(421, self.client().get(more="Host: localhost\r\n"))
+        self.check(421, self.client(IPv6Address("TCP", "::ffff:127.0.0.1", 1)).get(host="evil.example"))
+        self.check(421, self.client(IPv6Address("TCP", "::1", 1)).get(host="evil.example"))
+
+    def test_elsewhere_any_name_is_ours(self) -> None:
+        self.check(200, self.client(ELSEWHERE).get(host="echo.example.net"))
+        self.check(200, self.client(UNIXAddress(b"/run/x")).get(host="x"))
+
+    def test_a_balancers_check_has_no_host(self) -> None:
+        self.assertIn(b" 200 ", self.client().send(b"GET /healthz HTTP/1.0\r\n\r\n"))
+
+    def test_bodies_are_not_read(self) -> None:
+        for header in ("Content-Length: 99999999999", "Transfer-Encoding: chunked", "Content-Length: 5"):
+            client = self.client()
+            answer = client.get(method="POST", more=f"{header}\r\n")
+            self.check(400, answer)
+            self.assertTrue(client.over)
+            self.assertEqual(client.send(b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n"), answer)
+
+    def test_headers_are_bounded(self) -> None:
+        for flood in (
+            b"GET /" + b"x" * MOST_HEADER_BYTES,
+            b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * MOST_HEADER_BYTES,
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100 + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + (b"A: " + b"x" * 1000 + b"\r\n") * 9,
+        ):
+            client = self.client()
+            client.send(flood + b"x")
+            self.assertTrue(client.over, flood[:40])
+
+    def test_garbage(self) -> None:
+        for data in (
+            b"\x16\x03\x01\x02\0\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET / HTTP/9.9 x\r\n\r\n",
+            b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+        ):
+            client = self.client()
+            client.send(data)
+            self.assertTrue(client.over or b" 4" in client.transport.value(), data)
+
+    def test_drips_do_not_extend_the_deadline(self) -> None:
+        client = self.client()
+        client.send(b"GET /healthz HTTP/1.1\r\n")
+        for _ in range(int(TIMEOUT) - 1):
+            self.scene.reactor.advance(1)
+            client.send(b"A: b\r\n")
+        self.assertFalse(client.over)
+        self.scene.reactor.advance(1)
+        self.assertTrue(client.over)
+
+    def test_a_kept_connection_has_the_deadline_anew(self) -> None:
+        client = self.client()
+        client.get()
+        self.scene.reactor.advance(TIMEOUT - 1)
+        client.transport.clear()
+        self.check(200, client.get())
+        self.scene.reactor.advance(TIMEOUT - 1)
+        self.assertFalse(client.over)
+        self.scene.reactor.advance(1)
+        self.assertTrue(client.over)
+
+    def test_who_does_not_wait_for_an_answer_has_one_and_no_more(self) -> None:
+        for behind in (REQUEST, b"GET", b"\r\n"):
+            client = self.client()
+            answer = client.send(REQUEST + behind)
+            self.check(200, answer)
+            self.assertIn(b"Connection: close\r\n", answer)
+            self.assertTrue(client.over)
+
+    def test_what_is_known_is_answered_as_what_is_read(self) -> None:
+        for request in (
+            REQUEST,
+            b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            b"GET /healthz HTTP/1.0\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: [::1]\r\nAccept: application/openmetrics-text\r\n\r\n",
+        ):
+            first, second = self.client(), self.client()
+            answer = first.send(request)
+            self.assertIsNotNone(self.scene.factory.known((True, request)), request)
+            self.assertEqual(second.send(request), answer)
+            self.assertEqual(second.over, first.over)
+            if not first.over:
+                self.assertEqual(first.send(request), 2 * answer)
+
+    def test_what_is_known_is_answered_as_it_is_now(self) -> None:
+        client = self.client()
+        self.check(503, client.get("/readyz"))
+        self.scene.service.startService()
+        client.transport.clear()
+        self.check(200, client.get("/readyz"))
+        self.scene.service.stopService()
+
+    def test_a_known_request_is_the_deadline_anew(self) -> None:
+        client = self.client()
+        for _ in range(3):
+            client.send(REQUEST)
+            self.scene.reactor.advance(TIMEOUT - 1)
+        self.assertFalse(client.over)
+        self.scene.reactor.advance(1)
+        self.assertTrue(client.over)
+
+    def test_what_one_address_may_ask_another_may_not(self) -> None:
+        self.check(200, self.client(ELSEWHERE).get(host="evil.example"))
+        self.check(421, self.client().get(host="evil.example"))
+        self.check(200, self.client(ELSEWHERE).get(host="evil.example"))
+
+    def test_what_looks_like_a_known_request_and_is_none(self) -> None:
+        self.client().send(REQUEST)
+        within = self.client()
+        within.send(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nX: ")
+        self.check(421, within.send(REQUEST))  # the second Host of one request
+        streaming = self.client()
+        before = streaming.get("/events")
+        self.assertEqual(streaming.send(REQUEST), before)
+        refused = self.client()
+        answer = refused.get(method="POST", more="Content-Length: 9999\r\n")
+        self.assertEqual(refused.send(REQUEST), answer)
+
+    def test_what_is_not_kept(self) -> None:
+        self.client().get("/nowhere")
+        self.client().get(host="evil.example")
+        self.client().get(method="PUT")
+        self.client().send(REQUEST + b"GET")
+        in_pieces = self.client()
+        in_pieces.send(REQUEST[:10])
+        self.check(200, in_pieces.send(REQUEST[10:]))
+        self.assertEqual(self.scene.factory._known, {})
+
+    def test_what_is_kept_is_bounded(self) -> None:
+        client = self.client()
+        for number in range(3 * MOST_KNOWN):
+            client.get(f"/healthz?{number}")
+        self.assertLessEqual(len(self.scene.factory._known), MOST_KNOWN)
+
+    def test_who_is_answered_and_stays_has_a_deadline(self) -> None:
+        client = self.client()
+        client.get(more="Connection: close\r\n")
+        self.assertTrue(client.transport.disconnecting)
+        self.assertFalse(client.transport.over)
+        self.scene.reactor.advance(TIMEOUT)
+        self.assertTrue(client.transport.over)
+
+    def test_date(self) -> None:
+        for path in ("/healthz", "/events"):
+            self.assertIn(b"\r\nDate: Fri, 15 Jan 2027 08:00:00 GMT\r\n", self.client().get(path))
+
+    def test_one_too_many_takes_the_place_of_the_idlest(self) -> None:
+        many = [self.client() for _ in range(MOST_CONNECTIONS)]
+        many[0].get()
+        late = self.client()
+        self.assertFalse(late.refused)
+        self.assertEqual([each.over for each in many[:3]], [False, True, False])
+        self.check(200, late.get())
+
+    def test_streams_are_bounded_and_leave_room(self) -> None:
+        streams = [self.client() for _ in range(MOST_STREAMS)]
+        for each in streams:
+            self.check(200, each.get("/events"))
+        self.check(503, self.client().get("/events"))
+        self.check(200, self.client().get("/healthz"))
+        streams[0].leave()
+        self.check(200, self.client().get("/events"))
+
+    def test_end_all(self) -> None:
+        idle, streaming = self.client(), self.client()
+        streaming.get("/events")
+        self.scene.factory.end_all()
+        self.assertTrue(idle.over and streaming.over)
