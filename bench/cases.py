@@ -4,12 +4,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench.contenders import HERE, Contender, Mode
-from bench.measure import Figures, Processors, Running, free_port, load, running
+from bench.measure import Figures, Processors, Running, beginning, free_port, load, running
 
 __all__ = ["CASES", "Bench", "Case", "Sample"]
 
+SCRAPES = 1000
+"""A second."""
+WINDOWS = 4
+"""With scrapes and without, in turn."""
 SLACK = 40
 """Seconds beyond its windows that a load may take: it gives up by itself after 30."""
 
@@ -47,6 +52,12 @@ class Case:
     measure: Callable[[Bench, Contender, Running], Sample]
     compared: bool = True
     """Whether ratios between servers say anything: not where the figure is a ratio already."""
+    of_admin: bool = False
+    """Whether it is about a server's admin server."""
+
+    def fits(self, contender: Contender) -> bool:
+        """Whether that server has what is measured."""
+        return (contender.tls or self.mode is not Mode.TLS) and (contender.admin is not None or not self.of_admin)
 
     def sample(self, bench: Bench, contender: Contender) -> Sample:
         """Measure one server, freshly started, once."""
@@ -102,6 +113,31 @@ def _among_idle(bench: Bench, contender: Contender, server: Running) -> Sample:
     return Sample(beside["p99_us"] / without["p99_us"], details)
 
 
+def _beside_scrapes(bench: Bench, contender: Contender, server: Running) -> Sample:
+    alone: list[Figures] = []
+    beside: list[Figures] = []
+    scraped: list[Figures] = []
+    window = bench.seconds / 2
+    for _ in range(WINDOWS):
+        alone.append(_load(bench, contender, server, "-c", "64", seconds=window))
+        words = (str(contender.admin), str(SCRAPES), str(bench.warm_up + window))
+        with beginning(contender.name, (sys.executable, str(HERE / "scrapes.py"), *words), window + SLACK) as scrapes:
+            beside.append(_load(bench, contender, server, "-c", "64", seconds=window))
+            scraped.append(scrapes())
+    details = {
+        "echoes_per_second_alone": median(each["echoes"] / each["seconds"] for each in alone),
+        "echoes_per_second_beside": median(each["echoes"] / each["seconds"] for each in beside),
+        "p99_us_alone": median(each["p99_us"] for each in alone),
+        "p99_us_beside": median(each["p99_us"] for each in beside),
+        "scrapes_due": sum(each["due"] for each in scraped),
+        "scrapes_answered": sum(each["answered"] for each in scraped),
+        "scrapes_per_second": median(each["answered"] / each["seconds"] for each in scraped),
+        "scrape_p50_us": median(each["p50_us"] for each in scraped),
+        "scrape_p99_us": median(each["p99_us"] for each in scraped),
+    }
+    return Sample(details["echoes_per_second_beside"] / details["echoes_per_second_alone"], details)
+
+
 def _ready(_bench: Bench, _contender: Contender, server: Running) -> Sample:
     return Sample(server.ready, {})
 
@@ -134,6 +170,15 @@ CASES: Sequence[Case] = (
         Mode.KEEP_ALIVE,
         _among_idle,
         compared=False,
+    ),
+    Case(
+        "scrapes",
+        "times",
+        "echoes, 64 keep-alive connections, beside 1,000 scrapes a second, over those without",
+        Mode.KEEP_ALIVE,
+        _beside_scrapes,
+        compared=False,
+        of_admin=True,
     ),
     Case("ready", "s", "from exec to the first echo", Mode.KEEP_ALIVE, _ready),
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.cases import CASES, Bench, Case, Sample
 from bench.certificate import Pair, make_certificate
-from bench.contenders import HERE, NAMES, Contender, Mode, Skipped, build_c, contenders
+from bench.contenders import HERE, NAMES, Contender, Skipped, build_c, contenders
 from bench.measure import BenchError, OtherWork, Processors, raise_descriptor_limit
 from bench.picture import picture
 from bench.report import CaseReport, Report, as_json, machine, table
@@ -158,7 +158,7 @@ def _measure(
             if sys.stderr.isatty():
                 print(f"\rrun {number} of {runs}: {case.name:<16}", end="", file=sys.stderr, flush=True)
             for server in servers:
-                if case.mode is Mode.TLS and not server.tls:
+                if not case.fits(server):
                     continue
                 try:
                     sample = case.sample(bench, server)

@@ -16,7 +16,7 @@ __all__ = ["NAMES", "Contender", "Mode", "Skipped", "build_c", "contenders"]
 
 HERE = Path(__file__).resolve().parent
 BACKLOG = 1024
-NAMES = ("c", "go", "uvloop", "asyncio", "echod", "echod-stock")
+NAMES = ("c", "go", "uvloop", "asyncio", "echod", "echod-admin", "echod-stock")
 """In the order of the tables."""
 PATIENCE = 60
 """Seconds for a compiler, or for a command that only tells of itself."""
@@ -39,6 +39,8 @@ class Contender:
     """What starts it on a port."""
     tls: bool = False
     """Whether it can."""
+    admin: int | None = None
+    """The port of its admin server, where it has one."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,6 +62,7 @@ def contenders(
         "uvloop": lambda: _uvloop(pair),
         "asyncio": lambda: _asyncio("asyncio", pair),
         "echod": lambda: _echod("echod", pair),
+        "echod-admin": lambda: _echod("echod-admin", pair, admin=free_port()),
         "echod-stock": lambda: _echod("echod-stock", pair),
     }
     found, skipped = [], []
@@ -117,21 +120,25 @@ def _asyncio(name: str, pair: Pair | None, *flags: str) -> Contender:
     return Contender(name, command, tls=pair is not None)
 
 
-def _echod(name: str, pair: Pair | None) -> Contender:
+def _echod(name: str, pair: Pair | None, admin: int | None = None) -> Contender:
     twistd = Path(sys.executable).with_name("twistd")
     start = (str(twistd), "-n", "--pidfile=", "echod")
     try:
         told = _output([*start, "--help"])
     except BenchError:
         raise BenchError(f"echod is not installed beside {Path(sys.executable).name}") from None
-    transport: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     if "--transport" in told:
-        transport = ("--transport", "stock") if name == "echod-stock" else ()
+        flags = ("--transport", "stock") if name == "echod-stock" else ()
     elif name == "echod":
         raise BenchError("this echod has no --transport: it is echod-stock")
+    if admin is not None:
+        if "--admin" not in told:
+            raise BenchError("this echod has no --admin")
+        flags = (*flags, "--admin", str(admin))
 
     def command(port: int, mode: Mode) -> Sequence[str]:
-        common = (*start, *transport, "--interface", "127.0.0.1", "--backlog", str(BACKLOG))
+        common = (*start, *flags, "--interface", "127.0.0.1", "--backlog", str(BACKLOG))
         if mode is Mode.ONE_RECORD:
             return (*common, "--port", str(port))
         if mode is Mode.KEEP_ALIVE:
@@ -140,7 +147,7 @@ def _echod(name: str, pair: Pair | None) -> Contender:
         files = ("--tls-certificate", pair.certificate, "--tls-key", pair.key)
         return (*common, "--port", str(free_port()), "--keep-alive", "--tls-port", str(port), *files)
 
-    return Contender(name, command, tls=pair is not None)
+    return Contender(name, command, tls=pair is not None, admin=admin)
 
 
 def _build(command: Sequence[str]) -> None:

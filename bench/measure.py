@@ -6,7 +6,7 @@ import resource
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ __all__ = [
     "OtherWork",
     "Processors",
     "Running",
+    "beginning",
     "free_port",
     "load",
     "raise_descriptor_limit",
@@ -143,16 +144,31 @@ def running(
 
 def load(server: str, command: Sequence[str], patience: float) -> Figures:
     """Run a load to its end; return what it printed."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the commands are those of cases.py
-            command, capture_output=True, text=True, timeout=patience, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BenchError(f"{server}: the load did not end within {patience:g} s") from None
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the load ended with {done.returncode}"]
-        raise BenchError(f"{server}: {said[-1]}")
-    return cast("Figures", json.loads(done.stdout))
+    with beginning(server, command, patience) as ended:
+        return ended()
+
+
+@contextmanager
+def beginning(server: str, command: Sequence[str], patience: float) -> Iterator[Callable[[], Figures]]:
+    """Start a load; give what waits for its end and returns what it printed. It is ended afterwards, if need be."""
+    with subprocess.Popen(  # noqa: S603 - the commands are those of cases.py
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+
+        def ended() -> Figures:
+            try:
+                printed, said = process.communicate(timeout=patience)
+            except subprocess.TimeoutExpired:
+                raise BenchError(f"{server}: the load did not end within {patience:g} s") from None
+            if process.returncode:
+                lines = said.strip().splitlines() or [f"the load ended with {process.returncode}"]
+                raise BenchError(f"{server}: {lines[-1]}")
+            return cast("Figures", json.loads(printed))
+
+        try:
+            yield ended
+        finally:
+            process.kill()
 
 
 def free_port() -> int:

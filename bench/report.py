@@ -17,7 +17,7 @@ __all__ = ["CaseReport", "Report", "Spread", "as_json", "machine", "number", "ta
 FORMAT = "echod-bench"
 VERSION = 1
 """Raised when a field changes its meaning or goes."""
-REFERENCES = ("uvloop", "c", "echod-stock")
+REFERENCES = ("uvloop", "c", "echod", "echod-stock")
 """What the ratios are to."""
 BUSY = 0.05
 BIG = 100

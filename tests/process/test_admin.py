@@ -5,17 +5,14 @@ import http.client
 import signal
 import socket
 import ssl
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.load import Load, plain
-from tests.support.processes import ECHOD, TWISTD, Daemon, abort, daemon, run, until
+from tests.support.processes import ECHOD, TWISTD, Daemon, daemon, run, until
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
 
 ROOT = Path(__file__).parents[2]
@@ -153,99 +150,6 @@ def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
     with daemon(*command, "--tls-client-ca", str(authority.certificate), cwd=tmp_path):
         handshake(foreign)
         until(lambda: failures("client-certificate"))
-
-
-ATTACKS: Sequence[bytes] = (
-    b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-    b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100000,
-    b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n" + b"x" * 100000,
-    b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1000000,
-    b"GET /" + b"x" * 1000000,
-    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100000,
-    b"\0" * 100000,
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n" * 1000,
-    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000,
-)
-
-
-def attack(admin: int, ending: threading.Event) -> None:
-    """Do all of it, again and again, and hold connections with slow headers and unread streams meanwhile."""
-    held: list[socket.socket] = []
-    while not ending.is_set():
-        for data in ATTACKS:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", admin), PATIENCE) as client:
-                client.settimeout(0.05)
-                client.sendall(data)
-                client.recv(65536)
-        for data in (b"GET / HTTP/1.1\r\nA", b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-            with contextlib.suppress(OSError):
-                held.append(socket.create_connection(("127.0.0.1", admin), PATIENCE))
-                held[-1].sendall(data)
-        for each in held[:-60]:
-            abort(each)
-        del held[:-60]
-    for each in held:
-        each.close()
-
-
-@contextlib.contextmanager
-def attacked(admin: int) -> Iterator[None]:
-    ending = threading.Event()
-    attacker = threading.Thread(target=attack, args=(admin, ending))
-    attacker.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        attacker.join(2 * PATIENCE)
-
-
-def test_a_hostile_client_gets_nowhere_and_the_echo_does_not_notice(tmp_path: Path) -> None:
-    port, admin = free_port(), free_port()
-    command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive")
-    with daemon(*command, cwd=tmp_path) as echod:
-        get(admin, "/metrics")
-        before = echod.resident_kilobytes()
-        with attacked(admin), Load(plain(port), clients=4, keep_alive=True) as load:
-            for _ in range(10):
-                load.wait_for_more(200)
-                assert get(admin, "/readyz") == (200, "ready\n")  # who asks properly is answered all the while
-        assert not load.tally.failures
-        assert load.tally.slowest < 1
-        assert echod.resident_kilobytes() - before < 16384
-        assert "Traceback" not in echod.output
-        assert "evil" not in echod.output
-        assert metric(admin, 'echod_connections_closed_total{reason="error"}') == 0
-
-
-def test_scrapes_without_pause_and_full_echo_load_disturb_neither(tmp_path: Path) -> None:
-    port, admin = free_port(), free_port()
-    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"
-    wanted, scraped = 2000, 0
-    with daemon(*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", cwd=tmp_path) as echod:
-        with Load(plain(port), clients=4, keep_alive=True) as load, connected(admin, "127.0.0.1") as scraper:
-            load.wait_for_more(100)
-            echoed, started = load.tally.echoed, time.monotonic()
-            answers = scraper.makefile("rb")
-            for _ in range(wanted // 8):
-                scraper.sendall(request * 8)  # eight under way at a time, as of eight scrapers
-                for _ in range(8):
-                    assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
-                    length = int(http.client.parse_headers(answers)["Content-Length"])
-                    assert answers.read(length).endswith(b"# EOF\n")
-                    scraped += 1
-            answers.close()
-            took, echoed = time.monotonic() - started, load.tally.echoed - echoed
-        assert scraped == wanted
-        assert not load.tally.failures
-        assert load.tally.slowest < 1
-        # Both went on, whatever a busy machine made of the rates.
-        assert scraped / took > 100
-        assert echoed / took > 100
-        assert "Traceback" not in echod.output
 
 
 def test_off_means_off(tmp_path: Path) -> None:

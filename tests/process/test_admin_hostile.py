@@ -1,0 +1,173 @@
+"""Clients of the admin server that mean harm, or ask for too much: what the echo service notices of them."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.process.test_admin import get, metric
+from tests.support.load import Load, plain
+from tests.support.processes import TWISTD, Daemon, abort, daemon, run
+from tests.support.sockets import PATIENCE, free_port
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+ATTACKS: Sequence[bytes] = (
+    b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 100000,
+    b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n" + b"x" * 100000,
+    b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1000000,
+    b"GET /" + b"x" * 1000000,
+    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100000,
+    b"\0" * 100000,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n" * 1000,
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000,
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20000,
+)
+
+
+def attack(admin: int, ending: threading.Event) -> None:
+    """Do all of it, again and again, and hold connections with slow headers and unread streams meanwhile."""
+    held: list[socket.socket] = []
+    while not ending.is_set():
+        for data in ATTACKS:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", admin), PATIENCE) as client:
+                client.settimeout(0.05)
+                client.sendall(data)
+                client.recv(65536)
+        for data in (b"GET / HTTP/1.1\r\nA", b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with contextlib.suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", admin), PATIENCE))
+                held[-1].sendall(data)
+        for each in held[:-60]:
+            abort(each)
+        del held[:-60]
+    for each in held:
+        each.close()
+
+
+@contextlib.contextmanager
+def attacked(admin: int) -> Iterator[None]:
+    ending = threading.Event()
+    attacker = threading.Thread(target=attack, args=(admin, ending))
+    attacker.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        attacker.join(2 * PATIENCE)
+
+
+def test_a_hostile_client_gets_nowhere_and_the_echo_does_not_notice(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive")
+    with daemon(*command, cwd=tmp_path) as echod:
+        get(admin, "/metrics")
+        before = echod.resident_kilobytes()
+        with attacked(admin), Load(plain(port), clients=4, keep_alive=True) as load:
+            for _ in range(10):
+                load.wait_for_more(200)
+                assert get(admin, "/readyz") == (200, "ready\n")  # who asks properly is answered all the while
+        assert not load.tally.failures
+        assert load.tally.slowest < 1
+        assert echod.resident_kilobytes() - before < 8192
+        assert "Traceback" not in echod.output
+        assert "evil" not in echod.output
+        assert metric(admin, 'echod_connections_closed_total{reason="error"}') == 0
+
+
+def processor_seconds(echod: Daemon) -> float:
+    user, system = Path(f"/proc/{echod.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def ask_without_end(admin: int, ending: threading.Event, asked: list[int]) -> None:
+    """Ask for something else each time, as fast as it goes, so that each request has to be read."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", admin, timeout=PATIENCE)) as client:
+        while not ending.is_set():
+            client.request("GET", f"/metrics?{len(asked)}.{id(client)}")
+            answer = client.getresponse()
+            assert answer.read().endswith(b"\n")
+            asked.append(answer.status)
+
+
+def connect_without_end(admin: int, ending: threading.Event, asked: list[int]) -> None:
+    """Ask on a connection of its own each time, and reset that."""
+    while not ending.is_set():
+        with contextlib.suppress(ConnectionError):
+            client = socket.create_connection(("127.0.0.1", admin), PATIENCE)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+            asked.append(len(client.recv(16)))
+            abort(client)
+
+
+@pytest.mark.parametrize("flood", [ask_without_end, connect_without_end])
+def test_a_flood_takes_a_tenth_of_the_processor(
+    tmp_path: Path, flood: Callable[[int, threading.Event, list[int]], None]
+) -> None:
+    port, admin = free_port(), free_port()
+    with daemon(*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", cwd=tmp_path) as echod:
+        ending, asked = threading.Event(), list[int]()
+        clients = [threading.Thread(target=flood, args=(admin, ending, asked)) for _ in range(8)]
+        for each in clients:
+            each.start()
+        try:
+            time.sleep(0.5)  # until the burst that it may have is spent
+            began, before, served = time.monotonic(), processor_seconds(echod), len(asked)
+            time.sleep(2)
+            share = (processor_seconds(echod) - before) / (time.monotonic() - began)
+        finally:
+            ending.set()
+            for each in clients:
+                each.join(2 * PATIENCE)
+        assert len(asked) - served > 50
+        assert share < 0.2  # what the kernel does for its connections outside its calls comes on top
+        assert get(admin, "/readyz") == (200, "ready\n")
+        assert "Traceback" not in echod.output
+
+
+def full_load(program: Path, port: int, echod: Daemon) -> float:
+    """Echo as fast as it goes for a second, over 64 connections; return the records in it."""
+    words = ("-p", str(port), "-P", str(echod.pid), "-c", "64", "-w", "0.1", "-s", "1")
+    told = run(str(program), *words, cwd=program.parent, timeout=2 * PATIENCE)
+    assert told.returncode == 0, told.stderr
+    figures = json.loads(told.stdout)
+    return float(figures["echoes"] / figures["seconds"])
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (Debian: gcc, libc6-dev)")
+def test_a_thousand_scrapes_a_second_and_full_echo_load_disturb_neither(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    program = tmp_path / "load"
+    subprocess.run(("cc", "-O2", "-o", str(program), str(BENCH / "load.c")), check=True)
+    scrapes = (sys.executable, str(BENCH / "scrapes.py"), str(admin), "1000", "1.5")
+    command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", "--backlog", "128")
+    told = []
+    with daemon(*command, cwd=tmp_path) as echod:
+        # The tests share two processors with each other, so the quietest turn counts.
+        for _ in range(5):
+            alone = full_load(program, port, echod)
+            with subprocess.Popen(scrapes, stdout=subprocess.PIPE, text=True) as scraper:
+                beside = full_load(program, port, echod)
+                assert scraper.stdout is not None
+                scraped = json.loads(scraper.stdout.read())
+            assert scraped["answered"] == scraped["due"] == 1500
+            told.append((beside / alone, scraped["seconds"], scraped["p99_us"]))
+            if beside > 0.85 * alone and scraped["seconds"] < 1.6 and scraped["p99_us"] < 50_000:
+                break
+        else:
+            pytest.fail(f"share of the echo that was left, seconds and p99 (µs) of the scrapes, each turn: {told}")
+        assert "Traceback" not in echod.output
