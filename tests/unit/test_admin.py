@@ -12,6 +12,7 @@ from echod.admin.daemon import State
 from echod.admin.host import listen_overflows
 from echod.admin.metrics import FRESH
 from echod.admin.pulse import Pulse
+from echod.admin.totals import BATCH
 from echod.core.addresses import HostPort
 from echod.core.closing import CloseReason, ConnectionSummary, TLSFacts, TLSFailure
 from echod.core.configuration import ServerConfiguration
@@ -98,6 +99,16 @@ class TotalsTests(SynchronousTestCase):
         self.assertEqual(scene.metric("echod_connections_accepted_total"), 1)
         self.assertEqual(scene.metric('echod_connections_refused_total{reason="not-allowed"}'), 2)
         self.assertEqual(scene.metric("echod_connection_duration_seconds_count"), 1)
+
+    def test_many(self) -> None:
+        scene = Scene()
+        for _ in range(2 * BATCH + 3):
+            scene.totals.connection_ended(summary(records=2, bytes_received=600, bytes_sent=500, duration=0.3))
+        figures = scene.observed.figures()
+        self.assertEqual(figures.closed[CloseReason.ECHOED], 2 * BATCH + 3)
+        self.assertEqual((figures.records, figures.bytes_received), (4 * BATCH + 6, 600 * (2 * BATCH + 3)))
+        self.assertEqual(sum(figures.durations.counts), 2 * BATCH + 3)
+        self.assertAlmostEqual(figures.durations.total, 0.3 * (2 * BATCH + 3))
 
     def test_tls(self) -> None:
         scene = Scene()

@@ -36,6 +36,9 @@ DURATION_BOUNDS = (
 
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 
+BATCH = 256
+"""Connections that are added up together: beside all else that a connection takes, one by one would cost more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -76,11 +79,13 @@ class Figures:
 
 @implementer(IConnectionObserver)
 class Totals:
-    """Sums up connections as they end. What is open is asked when somebody wants to know."""
+    """Sums up connections that have ended. What is open is asked when somebody wants to know."""
 
     def __init__(self) -> None:
         self.waits = [0] * (len(WAIT_BOUNDS) + 1)
         """For `echod.server.assembly.make_service`: where the connections count."""
+        self._ended: list[ConnectionSummary] = []
+        """Those that are not added up yet."""
         self._waited = 0.0
         self._closed = dict.fromkeys(CloseReason, 0)
         self._records = 0
@@ -92,24 +97,14 @@ class Totals:
         self._failures = dict.fromkeys(TLSFailure, 0)
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
-        """Add it up."""
-        reason = summary.reason
-        self._closed[reason] += 1
-        if reason in REFUSALS:
-            return
-        self._records += summary.records
-        self._received += summary.bytes_received
-        self._sent += summary.bytes_sent
-        self._waited += summary.waited
-        self._durations[bisect_left(DURATION_BOUNDS, summary.duration)] += 1
-        self._lasted += summary.duration
-        if summary.tls is not None:
-            self._handshakes[summary.tls.version] = self._handshakes.get(summary.tls.version, 0) + 1
-        elif summary.tls_failure is not None:
-            self._failures[summary.tls_failure] += 1
+        """Keep it until there are enough to add up."""
+        self._ended.append(summary)
+        if len(self._ended) >= BATCH:
+            self._add_up()
 
     def figures(self, connections: Iterable[Connection]) -> Figures:
         """Return what there is to tell, with `connections` those that are open."""
+        self._add_up()
         active = 0
         records, received, sent, waited = self._records, self._received, self._sent, self._waited
         handshakes = dict(self._handshakes)
@@ -136,3 +131,27 @@ class Totals:
             handshakes=handshakes,
             handshake_failures=dict(self._failures),
         )
+
+    def _add_up(self) -> None:
+        ended, self._ended = self._ended, []
+        records = received = sent = 0
+        waited = lasted = 0.0
+        for each in ended:
+            self._closed[each.reason] += 1
+            if each.reason in REFUSALS:
+                continue
+            records += each.records
+            received += each.bytes_received
+            sent += each.bytes_sent
+            waited += each.waited
+            lasted += each.duration
+            self._durations[bisect_left(DURATION_BOUNDS, each.duration)] += 1
+            if each.tls is not None:
+                self._handshakes[each.tls.version] = self._handshakes.get(each.tls.version, 0) + 1
+            elif each.tls_failure is not None:
+                self._failures[each.tls_failure] += 1
+        self._records += records
+        self._received += received
+        self._sent += sent
+        self._waited += waited
+        self._lasted += lasted

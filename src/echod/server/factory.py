@@ -41,7 +41,7 @@ class EchoFactory(Factory):
         self._listener = listener
         self._connection = connection
         self._deadlines = Deadlines(service.clock)
-        self.waits = service.waits
+        self.waits = None if service.exchange.stream else service.waits  # a stream has no records
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
         """Make the connection of the client at `addr`; None refuses it, and its socket is closed."""

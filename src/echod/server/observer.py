@@ -43,9 +43,9 @@ class Observers:
     """Several observers as one."""
 
     def __init__(self, observers: Sequence[IConnectionObserver]) -> None:
-        self._observers = observers
+        self._tell = [each.connection_ended for each in observers]
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
         """Tell each of them."""
-        for observer in self._observers:
-            observer.connection_ended(summary)
+        for tell in self._tell:
+            tell(summary)

@@ -104,8 +104,12 @@ class EchoProtocol(Protocol):
 
     _reason: CloseReason | None = None
     _paused = False
-    _came: float | None = None
-    """When the last record was whole, where that is counted."""
+    _came: float
+    """When the last record was whole, at first when it was accepted; where that is counted.
+
+    Of records that come together the first alone is counted. The others waited for nothing, and how many they are
+    follows from the bytes: who reads the counts sees to that.
+    """
 
     def __init__(
         self, peer: HostPort, exchange: Exchange, clock: IReactorTime, deadlines: Deadlines, keeper: ConnectionKeeper
@@ -131,7 +135,7 @@ class EchoProtocol(Protocol):
     @property
     def waited(self) -> float:
         """Seconds that its records took to come, in all, where that is counted."""
-        return 0.0 if self._came is None else self._came - self.started
+        return 0.0 if self._keeper.waits is None else self._came - self.started
 
     # IProtocol
 
@@ -139,6 +143,8 @@ class EchoProtocol(Protocol):
         """Start the record's deadline."""
         self._tcp = cast("IEchoTransport", self.transport)
         self.started = self._clock.seconds()
+        if self._keeper.waits is not None:
+            self._came = self.started
         self._within(self._exchange.timeout, EchoProtocol._deadline_passed)
         if self._exchange.keep_alive:
             # Nagle's algorithm would hold an echo back until the client acknowledges the one before.
@@ -165,8 +171,10 @@ class EchoProtocol(Protocol):
             self._tcp.write(data)
             now = self._clock.seconds()
             self.due = now + self._exchange.timeout
-            if self._keeper.waits is not None:
-                self._count_wait(self._keeper.waits, now)
+            waits = self._keeper.waits
+            if waits is not None:  # as in `_echo_the_last`: a call would take half as long again
+                waits[bisect_left(WAIT_BOUNDS, now - self._came)] += 1
+                self._came = now
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Disarm the deadline and tell how it went."""
@@ -241,17 +249,12 @@ class EchoProtocol(Protocol):
             self._begun = RecordBuffer(self._exchange.record_size)
         return self._begun.feed(data)
 
-    def _count_wait(self, waits: list[int], now: float) -> None:
-        if self._exchange.stream:
-            return
-        # Of records that come together the first alone is counted. The others waited for nothing, and how many
-        # they are follows from the bytes: who reads the counts sees to that.
-        waits[bisect_left(WAIT_BOUNDS, now - (self._came or self.started))] += 1
-        self._came = now
-
     def _echo_the_last(self, record: bytes) -> None:
-        if self._keeper.waits is not None:
-            self._count_wait(self._keeper.waits, self._clock.seconds())
+        waits = self._keeper.waits
+        if waits is not None:
+            now = self._clock.seconds()
+            waits[bisect_left(WAIT_BOUNDS, now - self._came)] += 1
+            self._came = now
         if self._exchange.keep_alive:
             self._join_the_fin()
         self.bytes_sent += len(record)
