@@ -28,7 +28,8 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from echod.server.accepting import REST, AcceptRest
-from echod.transport import fast_or_stock
+from echod.transport import fast_or_stock, in_the_background
+from echod.transport.background import BURST
 from echod.transport.connection import FastConnection
 from echod.transport.poller import LULL, TURN, Poller
 from echod.transport.port import MOST_ACCEPTS, FastPort
@@ -740,6 +741,45 @@ async def test_an_adopted_unix_socket_is_the_reactors(tmp_path: Path) -> None:
             assert await echoes(client)
     finally:
         await maybeDeferred(port.stopListening)
+
+
+# In the background
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_in_the_background_is_served_beside_the_rest(clients: Connect) -> None:
+    async with listening(lambda _: Told()) as rest:
+        background = in_the_background(rest.poller)
+        async with listening(lambda _: Told(), background) as behind:
+            assert isinstance(behind.port, FastPort)
+            for _ in range(3):
+                assert await echoes(clients(rest))
+                assert await echoes(clients(behind))
+            client = clients(behind)
+            sending = deferToThread(client.sendall, BIG[: 1 << 20])
+            sending.addCallback(lambda _: client.shutdown(socket.SHUT_WR))
+            assert await deferToThread(read_to_end, client) == BIG[: 1 << 20]
+            await sending
+        assert background.fileno() == -1
+        assert rest.poller.getReaders() == [rest.port, *(each.transport for each in rest.made)]
+        assert await echoes(clients(rest))
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_taken_its_share_goes_on_after_a_pause(clients: Connect) -> None:
+    class Slow(Told):
+        def dataReceived(self, data: bytes) -> None:
+            time.sleep(2 * BURST)
+            super().dataReceived(data)
+
+    async with listening(lambda _: Told()) as rest:
+        background = in_the_background(rest.poller)
+        async with listening(lambda _: Slow(), background) as behind:
+            client = clients(behind)
+            assert await echoes(client)
+            assert background not in rest.poller.getReaders()
+            assert await echoes(clients(rest))
+            assert await echoes(client)
 
 
 # Which transport

@@ -77,10 +77,10 @@ class Makes(Factory):
 class Listening:
     """A port of the fast transport."""
 
-    def __init__(self, make: Callable[[IAddress | None], Protocol | None], interface: str = "127.0.0.1") -> None:
+    def __init__(self, make: Callable[[IAddress | None], Protocol | None], poller: Poller) -> None:
         self.factory = Makes(make)
-        self.poller = Poller(reactor)
-        self.port: FastPort = self.poller.listenTCP(0, self.factory, interface=interface)
+        self.poller = poller
+        self.port: FastPort = self.poller.listenTCP(0, self.factory, interface="127.0.0.1")
 
     @property
     def number(self) -> int:
@@ -93,9 +93,11 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(make: Callable[[IAddress | None], Protocol | None]) -> AsyncIterator[Listening]:
-    """Listen while the block runs; end afterwards what is still open."""
-    here = Listening(make)
+async def listening(
+    make: Callable[[IAddress | None], Protocol | None], poller: Poller | None = None
+) -> AsyncIterator[Listening]:
+    """Listen while the block runs, by a poller of its own if by no other; end afterwards what is still open."""
+    here = Listening(make, poller or Poller(reactor))
     try:
         yield here
     finally:
