@@ -14,7 +14,7 @@ __all__ = ["CASES", "Bench", "Case", "Sample"]
 SCRAPES = 1000
 """A second."""
 WINDOWS = 4
-"""With scrapes and without, in turn."""
+"""Without scrapes, with pretended and with real ones, in turn."""
 SLACK = 40
 """Seconds beyond its windows that a load may take: it gives up by itself after 30."""
 
@@ -114,28 +114,40 @@ def _among_idle(bench: Bench, contender: Contender, server: Running) -> Sample:
 
 
 def _beside_scrapes(bench: Bench, contender: Contender, server: Running) -> Sample:
-    alone: list[Figures] = []
-    beside: list[Figures] = []
-    scraped: list[Figures] = []
     window = bench.seconds / 2
-    for _ in range(WINDOWS):
-        alone.append(_load(bench, contender, server, "-c", "64", seconds=window))
-        words = (str(contender.admin), str(SCRAPES), str(bench.warm_up + window))
+
+    def echoes() -> Figures:
+        return _load(bench, contender, server, "-c", "64", seconds=window)
+
+    def beside(port: int) -> tuple[Figures, Figures]:
+        words = (str(port), str(SCRAPES), str(bench.warm_up + window))
         with beginning(contender.name, (sys.executable, str(HERE / "scrapes.py"), *words), window + SLACK) as scrapes:
-            beside.append(_load(bench, contender, server, "-c", "64", seconds=window))
-            scraped.append(scrapes())
+            return echoes(), scrapes()
+
+    assert contender.admin is not None
+    alone, pretended, scraped = [], [], []
+    for _ in range(WINDOWS):
+        alone.append(echoes())
+        pretended.append(beside(0))
+        scraped.append(beside(contender.admin))
     details = {
-        "echoes_per_second_alone": median(each["echoes"] / each["seconds"] for each in alone),
-        "echoes_per_second_beside": median(each["echoes"] / each["seconds"] for each in beside),
-        "p99_us_alone": median(each["p99_us"] for each in alone),
-        "p99_us_beside": median(each["p99_us"] for each in beside),
-        "scrapes_due": sum(each["due"] for each in scraped),
-        "scrapes_answered": sum(each["answered"] for each in scraped),
-        "scrapes_per_second": median(each["answered"] / each["seconds"] for each in scraped),
-        "scrape_p50_us": median(each["p50_us"] for each in scraped),
-        "scrape_p99_us": median(each["p99_us"] for each in scraped),
+        **_echo_figures("alone", alone),
+        **_echo_figures("beside_pretended", [each for each, _ in pretended]),
+        **_echo_figures("beside", [each for each, _ in scraped]),
+        "scrapes_due": sum(each["due"] for _, each in scraped),
+        "scrapes_answered": sum(each["answered"] for _, each in scraped),
+        "scrapes_per_second": median(each["answered"] / each["seconds"] for _, each in scraped),
+        "scrape_p50_us": median(each["p50_us"] for _, each in scraped),
+        "scrape_p99_us": median(each["p99_us"] for _, each in scraped),
     }
     return Sample(details["echoes_per_second_beside"] / details["echoes_per_second_alone"], details)
+
+
+def _echo_figures(name: str, windows: Sequence[Figures]) -> Figures:
+    return {
+        f"echoes_per_second_{name}": median(each["echoes"] / each["seconds"] for each in windows),
+        f"p99_us_{name}": median(each["p99_us"] for each in windows),
+    }
 
 
 def _ready(_bench: Bench, _contender: Contender, server: Running) -> Sample:

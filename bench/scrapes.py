@@ -2,7 +2,8 @@
 
     scrapes.py PORT RATE SECONDS
 
-Over keep-alive connections, as Prometheus scrapes. Prints a JSON object: how many scrapes were due, how many were
+Over keep-alive connections, as Prometheus scrapes. With port 0 it asks nobody, and has all else to do: what changes for
+others then is not the admin server's doing. Prints a JSON object: how many scrapes were due, how many were
 answered in full with the metrics, the seconds it took until the last of those, and the time from when each was due to
 the last byte of its answer.
 """
@@ -24,14 +25,16 @@ SILENCE = 10
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n"
 HEAD = re.compile(rb"HTTP/1\.1 200 .*?\r\nContent-Length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
 END = b"# EOF\n"
+BODY = bytes(7300) + END
+"""As long as echod's metrics are."""
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: no-store\r\n\r\n%b" % (len(BODY), BODY)
 
 
 class Scraper:
     """One connection."""
 
-    def __init__(self, port: int) -> None:
-        self._wire = socket.create_connection(("127.0.0.1", port), SILENCE)
-        self._wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
         self._answer = b""
         self.due = 0.0
 
@@ -59,10 +62,31 @@ class Scraper:
         return True
 
 
+class Pretender(Scraper):
+    """No connection: what it asks, it answers."""
+
+    def __init__(self) -> None:
+        wire, self._other = socket.socketpair()
+        super().__init__(wire)
+
+    def send(self, due: float) -> None:
+        """Ask, and answer."""
+        super().send(due)
+        self._other.recv(len(REQUEST))
+        self._other.send(ANSWER)
+
+
+def connected(port: int) -> Scraper:
+    """Return a connection to the admin server at `port`."""
+    wire = socket.create_connection(("127.0.0.1", port), SILENCE)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Scraper(wire)
+
+
 def main(port: int, rate: float, seconds: float) -> None:
     """Scrape, and print the figures."""
     poller = select.epoll()
-    scrapers = [Scraper(port) for _ in range(CONNECTIONS)]
+    scrapers = [connected(port) if port else Pretender() for _ in range(CONNECTIONS)]
     by_descriptor = {each.fileno(): each for each in scrapers}
     for each in scrapers:
         poller.register(each, select.EPOLLIN)

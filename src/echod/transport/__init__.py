@@ -10,6 +10,9 @@ things below them, each because of what it cost (system calls and µs of the ser
   epoll_ctl and one epoll_wait for each echo. Here the socket is asked first, and has room.
 - **Accept and close** (`port`, `connection`), which Twisted never tuned for connections of one record.
 
+What is served beside the echo, and must not disturb it, has a poller within that poller, which takes no more than a
+share of the time (`background`).
+
 A subclass of the epoll reactor would do the same with an epoll_wait less, but it has to be installed before anything
 else imports the reactor: a plain `twistd -n echod` could not have it. A poller is an `IReadDescriptor` of whichever
 reactor runs. What that costs with few connections, it makes up for by staying with them while they are lively: see
