@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IProtocol, IResolutionReceiver
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -140,6 +141,23 @@ class MemoryTransport(StringTransport):
         if self.over is None:
             self.over = how
             self.protocol.connectionLost(Failure(how))
+
+
+class ReadingClock(Clock):
+    """A clock that also notes who reads, in place of a reactor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[object] = set()
+
+    def addReader(self, reader: object) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: object) -> None:
+        self.readers.discard(reader)
+
+    def removeWriter(self, writer: object) -> None:
+        """Nothing writes."""
 
 
 class ClientTransport(StringTransport):

@@ -10,24 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.server.accepting import INTERVAL, REST, AcceptRest
 from echod.server.leaving import close_without_loss
+from tests.support.memory import ReadingClock
 from tests.unit.test_limits import LimitsTestCase
-
-
-class Reading(Clock):
-    """A clock that also notes who reads, in place of a reactor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[object] = set()
-
-    def addReader(self, reader: object) -> None:
-        self.readers.add(reader)
-
-    def removeReader(self, reader: object) -> None:
-        self.readers.discard(reader)
-
-    def removeWriter(self, writer: object) -> None:
-        """Nothing writes."""
 
 
 class Poor:
@@ -51,7 +35,7 @@ class Poor:
 class AcceptRestTests(LimitsTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.reactor: Any = Reading()
+        self.reactor: Any = ReadingClock()
         self.port: Any = Port(0, self.factory(), interface="127.0.0.1", reactor=self.reactor)
         self.port.startListening()
         self.addCleanup(self.close)

@@ -170,6 +170,15 @@ class ObservedTests(SynchronousTestCase):
         self.assertTrue(kind.startswith("application/openmetrics-text"))
         self.assertTrue(text.endswith(b"# EOF\n"))
 
+    def test_there_are_two_formats_whatever_is_asked_for(self) -> None:
+        scene = Scene()
+        kinds = set()
+        for version in ("1.0.0", "0.0.1", "zzz", "", "1.0.0.1", "\xb2", "9" * 1000):
+            for kind in ("application/openmetrics-text", "text/plain", "text/plain;q=0.5,application/openmetrics-text"):
+                kinds.add(scene.exposition.render(f"{kind};version={version};escaping={version}")[0])
+        self.assertEqual(len(kinds), 2)
+        self.assertEqual(len(scene.exposition._rendered), 2)
+
 
 class HostTests(SynchronousTestCase):
     def told(self, text: str) -> int | None:

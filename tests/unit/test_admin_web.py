@@ -1,3 +1,5 @@
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,6 +10,15 @@ from echod.admin.web import MOST_CONNECTIONS, MOST_HEADER_BYTES, MOST_KNOWN, TIM
 from tests.support.admin import HERE, Client, Scene
 
 ELSEWHERE = IPv4Address("TCP", "192.0.2.1", 9305)
+PIECES = st.binary(max_size=20) | st.sampled_from(
+    [
+        *(b"GET ", b"HEAD ", b"POST ", b"/", b"/metrics", b"/events", b"?", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0"),
+        *(b"\r\n", b"\r\n\r\n", b"\n", b": ", b",", b";", b"Host: localhost\r\n", b"Accept: "),
+        *(b"Connection: close\r\n", b"Expect: 100-continue\r\n"),
+        *(b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        *(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ]
+)
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -138,6 +149,28 @@ class WebTests(SynchronousTestCase):
             client = self.client()
             client.send(data)
             self.assertTrue(client.over or b" 4" in client.transport.value(), data)
+
+    def test_headers_may_be_any_bytes(self) -> None:
+        for header, status in (
+            (b"Accept: \xff", 200),
+            (b"Accept: application/openmetrics-text;version=zzz", 200),
+            (b"Connection: \xff", 200),
+            (b"\xff: \xff", 400),
+            (b"Host: \xff", 421),
+        ):
+            answer = self.client().send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
+            self.check(status, answer)
+        self.check(421, self.client().send(b"GET /metrics HTTP/1.1\r\nHost: \xff\r\n\r\n"))
+
+    @given(st.lists(PIECES, max_size=12))
+    def test_nothing_that_comes_is_an_error_of_ours(self, pieces: list[bytes]) -> None:
+        client = self.client()
+        for piece in pieces:
+            if not client.over:
+                client.send(piece)  # which raises nothing
+        told = bytes(client.transport.value())
+        self.assertTrue(told == b"" or told.startswith(b"HTTP/1.1 "), told)
+        client.leave()
 
     def test_drips_do_not_extend_the_deadline(self) -> None:
         client = self.client()

@@ -7,20 +7,7 @@ from zope.interface import implementer
 
 from echod.transport import in_the_background
 from echod.transport.background import BURST, SHARE, TURN, BackgroundPoller
-
-
-class Outer(Clock):
-    """What a poller is within: it waits for readers, and has the time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[object] = set()
-
-    def addReader(self, reader: object) -> None:
-        self.readers.add(reader)
-
-    def removeReader(self, reader: object) -> None:
-        self.readers.discard(reader)
+from tests.support.memory import ReadingClock
 
 
 @implementer(IReadDescriptor)
@@ -51,7 +38,7 @@ class Busy:
 
 class BackgroundTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.outer = Outer()
+        self.outer = ReadingClock()
         self.poller = BackgroundPoller(self.outer)
         self.busy: list[Busy] = []
         self.addCleanup(self.end)

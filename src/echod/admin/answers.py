@@ -52,7 +52,6 @@ class Asked:
 
     page: Page
     accept: str = ""
-    version: str = "HTTP/1.1"
     head: bool = False
     """Whether nothing but the head of the answer is wanted."""
     last: bool = False
@@ -62,7 +61,7 @@ class Asked:
         """Return the whole answer as it is at this moment, which `date` is, in the form of RFC 9110 section 5.6.7."""
         answer = self.page(self.accept)
         head = (
-            f"{self.version} {answer.status} {HTTPStatus(answer.status).phrase}\r\nDate: {date}\r\n"
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nDate: {date}\r\n"
             f"Content-Type: {answer.kind}\r\nContent-Length: {len(answer.body)}\r\n{_HEADERS}"
         )
         if answer.allow:

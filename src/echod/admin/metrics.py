@@ -5,7 +5,6 @@ A scrape reads counters that are there anyway; so what a scrape costs, connectio
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -23,8 +22,7 @@ __all__ = ["DaemonCollector", "Exposition"]
 FRESH = 0.25
 """Seconds for which what was rendered is served again: whoever scrapes without pause costs little more for it."""
 
-MOST_ACCEPTS = 32
-"""Accept headers whose meaning is kept. Each scraper has one."""
+OPENMETRICS = "application/openmetrics-text"
 
 
 class DaemonCollector(Collector):
@@ -90,12 +88,15 @@ class Exposition:
         self._registry.register(DaemonCollector(observed))
         ProcessCollector(registry=self._registry)
         self._clock = clock
+        # What a client sends is not for choose_encoder: it raises where a version is no number, and has the content
+        # type say whatever version there is. So it is asked once for each format.
+        self._openmetrics, self._prometheus = choose_encoder(OPENMETRICS), choose_encoder("")
         self._rendered: dict[str, tuple[float, bytes]] = {}
-        self._choose = lru_cache(maxsize=MOST_ACCEPTS)(choose_encoder)
+        """By content type: when, and what."""
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the text for an Accept header: OpenMetrics, or Prometheus's own format."""
-        encode, kind = self._choose(accept)
+        """Return content type and text for an Accept header: OpenMetrics where it names that, else Prometheus's own."""
+        encode, kind = self._openmetrics if OPENMETRICS in accept else self._prometheus
         now = self._clock()
         at, text = self._rendered.get(kind, (now - 2 * FRESH, b""))
         if now - at >= FRESH:

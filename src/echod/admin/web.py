@@ -83,34 +83,43 @@ class AdminRequest(Request):
         elif path in self.channel.streams:
             self.channel.streams[path](self)
         elif path in self.channel.pages:
-            self.channel.learn(self.answer(self.channel.pages[path]))
+            asked = self._asked(self.channel.pages[path])
+            self.channel.learn(asked)
+            self._answer(asked)
         else:
             self.answer(NOT_FOUND)
 
-    def answer(self, page: Page) -> Asked:
-        """Send the whole answer. Return what was asked."""
-        asked = Asked(
-            page,
-            ",".join(self.requestHeaders.getRawHeaders("accept", [])),
-            self.clientproto.decode("ascii", "replace"),
-            head=self.method == b"HEAD",
-            last=not self.channel.persistent,
-        )
-        self.channel.send(asked)
-        self.startedWriting = 1  # or Twisted would now write a head of its own
-        self.finish()
-        return asked
+    def answer(self, page: Page) -> None:
+        """Send the whole answer."""
+        self._answer(self._asked(page))
 
     def begin(self, kind: str) -> None:
         """Set what goes before a body that has no end yet: `kind` is its content type."""
         for name, value in {"Date": self.channel.date(), "Content-Type": kind, **HEADERS}.items():
             self.setHeader(name, value)
 
+    def _asked(self, page: Page) -> Asked:
+        return Asked(
+            page,
+            ",".join(self._given(b"accept")),
+            head=self.method == b"HEAD",
+            last=not self.channel.persistent,
+        )
+
+    def _answer(self, asked: Asked) -> None:
+        self.channel.send(asked)
+        self.startedWriting = 1  # or Twisted would now write a head of its own
+        self.finish()
+
+    def _given(self, name: bytes) -> list[str]:
+        """Return the values of a header. They may be any bytes (RFC 9110 section 5.5), not UTF-8 alone."""
+        return [each.decode("latin-1") for each in self.requestHeaders.getRawHeaders(name, [])]
+
     def _host_is_ours(self) -> bool:
         if not self.channel.on_loopback:
             return True
-        given = self.requestHeaders.getRawHeaders("host")
-        if given is None:
+        given = self._given(b"host")
+        if not given:
             # HTTP/1.0 knows no Host, and a balancer's check may do without. A browser, which rebinding takes, sends it.
             return self.clientproto == b"HTTP/1.0"
         named = _HOST.fullmatch(given[0]) if len(given) == 1 else None
