@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from echod.admin.answers import TEXT, Answer, always
 from echod.admin.daemon import Observed
 from echod.admin.pulse import INTERVAL
+from echod.admin.requests import AdminRequest
 from echod.admin.totals import Figures
-from echod.admin.web import AdminRequest
 from echod.server.observer import WAIT_BOUNDS
 
 __all__ = ["Live", "quantile"]

@@ -1,4 +1,4 @@
-"""An HTTP server that only answers: GET and HEAD of a few paths, and nothing that a client sends is kept.
+"""An HTTP server that only answers: nothing that a client sends changes the daemon, or grows with what was sent before.
 
 What keeps hostile clients off the echo service:
 
@@ -9,29 +9,25 @@ What keeps hostile clients off the echo service:
 - One request at a time: what comes behind one that is not answered yet is dropped, and the answer is the connection's
   last. Clients that pipeline have to be ready for that (RFC 9112 section 9.3.2).
 - Connections are bounded. One more takes the place of the one that has been idle for longest.
-- Paths are looked up in a table, so that there is nowhere to climb to.
-- A page in a browser that reaches us under a name of its own (DNS rebinding) is refused: on a loopback address
-  the Host header has to be a loopback address too, or localhost.
+- What may be asked at all is little: see `requests`.
 
 Reading a request takes Twisted a fifth of a millisecond, and a scraper sends the same bytes each time. So what was
 asked by the last few requests is kept by their bytes, and the same bytes are not read again.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from io import BytesIO
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request, datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 
-from echod.admin.answers import HEADERS, TEXT, Answer, Asked, Page, always
+from echod.admin.answers import Asked, Page
+from echod.admin.requests import AdminRequest, Stream, is_loopback
 from echod.core.addresses import shown_host
 
-__all__ = ["AdminFactory", "AdminRequest"]
+__all__ = ["AdminFactory"]
 
 TIMEOUT = 20.0
 """Seconds for a request to come. No usual interval of scrapes, so none meets the close of an idle connection."""
@@ -47,93 +43,8 @@ MOST_KNOWN = 64
 
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-NOT_ALLOWED = always(Answer(405, TEXT, b"only GET and HEAD\n", allow="GET, HEAD"))
-MISDIRECTED = always(Answer(421, TEXT, b"the Host header names another host\n"))
-NOT_FOUND = always(Answer(404, TEXT, b"no such page\n"))
-
-_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?", re.IGNORECASE)
-"""RFC 9110 section 7.2."""
-
-
-class AdminRequest(Request):
-    """A request: answered from the table of pages."""
-
-    channel: "AdminChannel"
-
-    def gotLength(self, length: int | None) -> None:
-        """Keep no body: there is none, or the channel refuses it."""
-        self.content = BytesIO()
-
-    def parseCookies(self) -> None:
-        """Leave them: nobody asks for any."""
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Answer. What follows a question mark is nobody's."""
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.process()
-
-    def process(self) -> None:
-        """Answer with what is at the path, where the request is one that is answered at all."""
-        path = self.path.decode("ascii", "replace")
-        if self.method not in (b"GET", b"HEAD"):
-            self.answer(NOT_ALLOWED)
-        elif not self._host_is_ours():
-            self.answer(MISDIRECTED)
-        elif path in self.channel.streams:
-            self.channel.streams[path](self)
-        elif path in self.channel.pages:
-            asked = self._asked(self.channel.pages[path])
-            self.channel.learn(asked)
-            self._answer(asked)
-        else:
-            self.answer(NOT_FOUND)
-
-    def answer(self, page: Page) -> None:
-        """Send the whole answer."""
-        self._answer(self._asked(page))
-
-    def begin(self, kind: str) -> None:
-        """Set what goes before a body that has no end yet: `kind` is its content type."""
-        for name, value in {"Date": self.channel.date(), "Content-Type": kind, **HEADERS}.items():
-            self.setHeader(name, value)
-
-    def _asked(self, page: Page) -> Asked:
-        return Asked(
-            page,
-            ",".join(self._given(b"accept")),
-            head=self.method == b"HEAD",
-            last=not self.channel.persistent,
-        )
-
-    def _answer(self, asked: Asked) -> None:
-        self.channel.send(asked)
-        self.startedWriting = 1  # or Twisted would now write a head of its own
-        self.finish()
-
-    def _given(self, name: bytes) -> list[str]:
-        """Return the values of a header. They may be any bytes (RFC 9110 section 5.5), not UTF-8 alone."""
-        return [each.decode("latin-1") for each in self.requestHeaders.getRawHeaders(name, [])]
-
-    def _host_is_ours(self) -> bool:
-        if not self.channel.on_loopback:
-            return True
-        given = self._given(b"host")
-        if not given:
-            # HTTP/1.0 knows no Host, and a balancer's check may do without. A browser, which rebinding takes, sends it.
-            return self.clientproto == b"HTTP/1.0"
-        named = _HOST.fullmatch(given[0]) if len(given) == 1 else None
-        if named is None:
-            return False
-        host = named["host"].strip("[]").lower()
-        return host == "localhost" or _is_loopback(host)
-
-
 Sent = tuple[bool, bytes]
 """A request: whether it came to a loopback address, and its bytes. What it asks follows from these two."""
-
-Stream = Callable[[AdminRequest], None]
-"""What answers at a path for as long as it likes."""
 
 
 class AdminChannel(HTTPChannel):
@@ -149,7 +60,7 @@ class AdminChannel(HTTPChannel):
     """Whether the address that the client has reached is one."""
     _refused = False
     _at_rest = True
-    """Whether nothing has come of a request that is not answered yet."""
+    """Whether it waits for a request, and nothing of one has come."""
     _sent: Sent | None = None
     """The request that is being read, where it came in one piece and with nothing behind it."""
 
@@ -164,7 +75,7 @@ class AdminChannel(HTTPChannel):
     def connectionMade(self) -> None:
         """Wait for a request."""
         super().connectionMade()
-        self.on_loopback = _is_loopback(shown_host(getattr(self.transport.getHost(), "host", "")))
+        self.on_loopback = is_loopback(shown_host(getattr(self.transport.getHost(), "host", "")))
         self._server.waiting(self)
 
     def resetTimeout(self) -> None:
@@ -178,6 +89,7 @@ class AdminChannel(HTTPChannel):
             self._at_rest = False
             super().dataReceived(data)
             return
+        self._at_rest = not asked.last
         self._server.waiting(self)
         self.setTimeout(TIMEOUT)
         self.send(asked)
@@ -217,7 +129,7 @@ class AdminChannel(HTTPChannel):
 
     def requestDone(self, request: AdminRequest) -> None:
         """Wait for the next request, or for the close."""
-        self._at_rest = True
+        self._at_rest = bool(self.persistent)
         self._server.waiting(self)
         self.setTimeout(TIMEOUT)
         super().requestDone(request)
@@ -301,10 +213,3 @@ class AdminFactory(Factory):
         """End every connection now."""
         for each in (*self._waiting, *self._answering):
             each.transport.abortConnection()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
