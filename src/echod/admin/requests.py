@@ -18,9 +18,12 @@ from echod.admin.answers import HEADERS, TEXT, Answer, Asked, Page, always
 if TYPE_CHECKING:
     from echod.admin.web import AdminChannel
 
-__all__ = ["AdminRequest", "Stream", "is_loopback"]
+__all__ = ["METHODS", "NOT_ALLOWED", "WITH_A_BODY", "AdminRequest", "Stream", "is_loopback"]
+
+METHODS = (b"GET", b"HEAD")
 
 NOT_ALLOWED = always(Answer(405, TEXT, b"only GET and HEAD\n", allow="GET, HEAD"))
+WITH_A_BODY = always(Answer(400, TEXT, b"no request here has a body\n"))
 MISDIRECTED = always(Answer(421, TEXT, b"the Host header names another host\n"))
 NOT_FOUND = always(Answer(404, TEXT, b"no such page\n"))
 
@@ -49,7 +52,7 @@ class AdminRequest(Request):
     def process(self) -> None:
         """Answer with what is at the path, where the request is one that is answered at all."""
         path = self.path.decode("ascii", "replace")
-        if self.method not in (b"GET", b"HEAD"):
+        if self.method not in METHODS:
             self.answer(NOT_ALLOWED)
         elif not self._host_is_ours():
             self.answer(MISDIRECTED)

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
 
 from echod.admin.answers import Asked, Page
-from echod.admin.requests import AdminRequest, Stream, is_loopback
+from echod.admin.requests import METHODS, NOT_ALLOWED, WITH_A_BODY, AdminRequest, Stream, is_loopback
 from echod.core.addresses import shown_host
 
 __all__ = ["AdminFactory"]
@@ -40,8 +40,6 @@ MOST_HEADER_BYTES = 8192
 
 MOST_KNOWN = 64
 """Requests that are kept by their bytes: twice as many as connections. One more, and it begins anew."""
-
-BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Sent = tuple[bool, bytes]
 """A request: whether it came to a loopback address, and its bytes. What it asks follows from these two."""
@@ -111,7 +109,7 @@ class AdminChannel(HTTPChannel):
             super().allHeadersReceived()
         else:
             self._refused = True
-            self.transport.write(BAD_REQUEST)
+            self.send(Asked(WITH_A_BODY if self._command in METHODS else NOT_ALLOWED, last=True))
             self.loseConnection()
 
     def rawDataReceived(self, data: bytes) -> None:
