@@ -14,8 +14,8 @@ SHARE = 0.1
 BURST = 0.02
 """Seconds of work that it may do without a pause, having done none for a while."""
 
-TURN = 0.0005
-"""Seconds after which the reactor has its turn, and with it all else. What was begun is ended first."""
+TURN = 0.0002
+"""Seconds after which all else has its turn. What was begun is ended first: so long the others may have to wait."""
 
 
 class BackgroundPoller(Poller):
@@ -26,7 +26,8 @@ class BackgroundPoller(Poller):
     kernel meanwhile. Calls that a protocol has delayed are the reactor's, and do not count.
     """
 
-    _batch = 4
+    _batch = 1
+    """One after the other, with a look at the clock in between."""
 
     def __init__(self, reactor: Any) -> None:
         """`reactor` is any that provides IReactorFDSet and IReactorTime."""
