@@ -41,6 +41,7 @@ class EchoFactory(Factory):
         self._listener = listener
         self._connection = connection
         self._deadlines = Deadlines(service.clock)
+        self._tell = service.observer.connection_ended
         self.waits = None if service.exchange.stream else service.waits  # a stream has no records
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
@@ -56,7 +57,7 @@ class EchoFactory(Factory):
         self, peer: HostPort, reason: CloseReason, bytes_received: int = 0, duration: float = 0.0
     ) -> None:
         """Tell the observer of a client that never came to sending a record."""
-        self._service.observer.connection_ended(
+        self._tell(
             ConnectionSummary(
                 peer=peer,
                 listener=self._listener,
@@ -78,7 +79,7 @@ class EchoFactory(Factory):
     def connection_ended(self, connection: EchoProtocol, reason: CloseReason) -> None:
         """Tell the observer, then whoever waits for the last connection to end."""
         self._service.admission.leave(connection.peer.host)
-        self._service.observer.connection_ended(
+        self._tell(
             ConnectionSummary(
                 peer=connection.peer,
                 listener=self._listener,
