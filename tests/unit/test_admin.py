@@ -58,6 +58,36 @@ class TotalsTests(SynchronousTestCase):
         transport.fin()
         self.assertEqual(scene.observed.figures().waits, waits)
 
+    def test_the_time_after_the_last_record_is_no_wait(self) -> None:
+        for end in ("deadline", "drain", "fin", "another record", "half a record"):
+            scene = Scene(keep_alive=True, drain_timeout=10.0)
+            scene.service.startService()
+            transport = scene.connect()
+            scene.reactor.advance(1)
+            transport.receive(RECORD)
+            expected = [1.0]
+            if end == "deadline":
+                scene.reactor.pump([1.0] * 40)
+            elif end == "fin":
+                scene.reactor.advance(7)
+                transport.fin()
+            elif end == "half a record":
+                transport.receive(RECORD[:10])
+                scene.reactor.pump([1.0] * 40)
+            else:
+                scene.reactor.advance(2)
+                scene.service.stopService()
+                scene.reactor.advance(0.1)
+                if end == "another record":
+                    transport.receive(RECORD)
+                    expected.append(2.1)
+                scene.reactor.pump([0.1] * 60)
+            self.assertIsNotNone(transport.over, end)
+            waits = scene.observed.figures().waits
+            self.assertAlmostEqual(waits.total, sum(expected), msg=end)
+            counted = [bound for bound, count in zip(WAIT_BOUNDS, waits.counts, strict=False) for _ in range(count)]
+            self.assertEqual(counted, [min(each for each in WAIT_BOUNDS if each >= wait) for wait in expected], end)
+
     def test_the_wait_of_the_one_record(self) -> None:
         scene = Scene()
         scene.service.startService()
@@ -90,7 +120,7 @@ class TotalsTests(SynchronousTestCase):
         transport.connect(connection)
         transport.receive(RECORD)
         self.assertEqual((connection.records, connection.waited), (1, 0.0))
-        self.assertNotIn("_came", vars(connection))
+        self.assertNotIn("_waited", vars(connection))
 
     def test_refusals_are_no_connections(self) -> None:
         scene = Scene()

@@ -104,12 +104,8 @@ class EchoProtocol(Protocol):
 
     _reason: CloseReason | None = None
     _paused = False
-    _came: float
-    """When the last record was whole, at first when it was accepted; where that is counted.
-
-    Of records that come together the first alone is counted. The others waited for nothing, and how many they are
-    follows from the bytes: who reads the counts sees to that.
-    """
+    _waited: float | None = None
+    """What `waited` is, once the deadline no longer tells."""
 
     def __init__(
         self, peer: HostPort, exchange: Exchange, clock: IReactorTime, deadlines: Deadlines, keeper: ConnectionKeeper
@@ -134,8 +130,16 @@ class EchoProtocol(Protocol):
 
     @property
     def waited(self) -> float:
-        """Seconds that its records took to come, in all, where that is counted."""
-        return 0.0 if self._keeper.waits is None else self._came - self.started
+        """Seconds that its records took to come, in all, where that is counted.
+
+        It is the time from accept to the last record, which had its deadline so much later than the connection had
+        its first.
+        """
+        if self._waited is not None:
+            return self._waited
+        if self._keeper.waits is None or not self.bytes_sent:
+            return 0.0
+        return self.due - self._exchange.timeout - self.started
 
     # IProtocol
 
@@ -143,8 +147,6 @@ class EchoProtocol(Protocol):
         """Start the record's deadline."""
         self._tcp = cast("IEchoTransport", self.transport)
         self.started = self._clock.seconds()
-        if self._keeper.waits is not None:
-            self._came = self.started
         self._within(self._exchange.timeout, EchoProtocol._deadline_passed)
         if self._exchange.keep_alive:
             # Nagle's algorithm would hold an echo back until the client acknowledges the one before.
@@ -169,12 +171,13 @@ class EchoProtocol(Protocol):
         else:
             self.bytes_sent += length
             self._tcp.write(data)
-            now = self._clock.seconds()
-            self.due = now + self._exchange.timeout
+            due = self._clock.seconds() + self._exchange.timeout
             waits = self._keeper.waits
-            if waits is not None:  # as in `_echo_the_last`: a call would take half as long again
-                waits[bisect_left(WAIT_BOUNDS, now - self._came)] += 1
-                self._came = now
+            if waits is not None:
+                # Of records that come together the first alone is counted. The others waited for nothing, and how
+                # many they are follows from the bytes: who reads the counts sees to that.
+                waits[bisect_left(WAIT_BOUNDS, due - self.due)] += 1
+            self.due = due
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Disarm the deadline and tell how it went."""
@@ -229,6 +232,7 @@ class EchoProtocol(Protocol):
         else:
             self._last_record = True
         if self._state is WAITING and self._at_rest:
+            self._waited = self.waited
             self._within(self._exchange.quiet, EchoProtocol._quiet)
 
     def cut(self) -> None:
@@ -252,9 +256,9 @@ class EchoProtocol(Protocol):
     def _echo_the_last(self, record: bytes) -> None:
         waits = self._keeper.waits
         if waits is not None:
-            now = self._clock.seconds()
-            waits[bisect_left(WAIT_BOUNDS, now - self._came)] += 1
-            self._came = now
+            waited = self._clock.seconds() - self.started
+            waits[bisect_left(WAIT_BOUNDS, waited - self.waited)] += 1
+            self._waited = waited
         if self._exchange.keep_alive:
             self._join_the_fin()
         self.bytes_sent += len(record)
@@ -328,6 +332,7 @@ class EchoProtocol(Protocol):
 
         What the kernel still has to deliver, it goes on delivering after a close.
         """
+        self._waited = self.waited
         self._within(self._exchange.linger, EchoProtocol._deadline_passed)
         self._close()
 
