@@ -132,8 +132,8 @@ class EchoProtocol(Protocol):
     def waited(self) -> float:
         """Seconds that its records took to come, in all, where that is counted.
 
-        It is the time from accept to the last record, which had its deadline so much later than the connection had
-        its first.
+        It is the time from accept to the last record: to where the present deadline counts from, as long as that is
+        a record's.
         """
         if self._waited is not None:
             return self._waited
