@@ -8,7 +8,7 @@ The file is the one that ECHOD_CONFIG names, or echod.toml beside this one:
 import os
 from pathlib import Path
 
-from echod.cli.launch import application_from_file
+from echod.serve.daemon import application_from_file
 
 configuration = os.environ.get("ECHOD_CONFIG") or str(Path(__file__).with_name("echod.toml"))
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from echod.cli.main import main
+from echod.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

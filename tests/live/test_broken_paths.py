@@ -15,9 +15,9 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
 
-from echod.core import source
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.core.payload import described
+from echod.client import record_sources as source
+from echod.client.outcomes import Outcome, ProbeResult, Step
+from echod.client.record import described
 from echod.probe import ClientTLS, ClientTLSContext, PingConfiguration, Session, prepare_run, probe, target
 from tests.support import peers
 from tests.support.broken import kinds_of

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason
-from echod.core.outcomes import Outcome, Step
+from echod.client.outcomes import Outcome, Step
+from echod.common.addresses import HostPort
 from echod.probe import probe, target
+from echod.server.summary import CloseReason
 from tests.support.live import running
 from tests.support.processes import abort
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, receive_to_end

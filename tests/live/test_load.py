@@ -11,14 +11,14 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 
-from echod.core.addresses import HostPort
-from echod.core.load import LoadConfiguration, shares
-from echod.core.outcomes import Outcome
-from echod.core.source import describing
-from echod.core.tally import LoadStatistics
+from echod.client.outcomes import Outcome
+from echod.client.record_sources import describing
+from echod.common.addresses import HostPort
+from echod.load.config import LoadConfiguration, shares
 from echod.load.generator import Generator
-from echod.load.poller import ClientPoller
+from echod.load.statistics import LoadStatistics
 from echod.probe import IProbeReactor
+from echod.transport.client_poller import ClientPoller
 from tests.support.live import running
 from tests.support.peers import answers, flips, hears, one_behind, peer, receive, resets_after, sends
 from tests.support.sockets import free_port

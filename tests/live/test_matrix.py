@@ -11,8 +11,8 @@ import pytest_twisted
 from OpenSSL import SSL
 from twisted.internet.threads import deferToThread
 
-from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER
+from echod.server.config import LINGER
+from echod.server.summary import CloseReason
 from tests.support.live import running
 from tests.support.sockets import PATIENCE, RECORD, free_port
 from tests.support.ways import (

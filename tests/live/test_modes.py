@@ -11,11 +11,11 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
 
-from echod.core import source
-from echod.core.addresses import HostPort
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.core.payload import described
-from echod.core.statistics import Tally
+from echod.client import record_sources as source
+from echod.client.outcomes import Outcome, ProbeResult, Step
+from echod.client.record import described
+from echod.common.addresses import HostPort
+from echod.ping.statistics import Tally
 from echod.probe import (
     ClientTLS,
     ClientTLSContext,

@@ -16,9 +16,9 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from echod.core.closing import CloseReason
-from echod.core.outcomes import Outcome, ProbeResult, Step
+from echod.client.outcomes import Outcome, ProbeResult, Step
 from echod.probe import ClientTLS, ClientTLSContext, probe, target
+from echod.server.summary import CloseReason
 from tests.support.certificates import DAY, Authority, Pair
 from tests.support.live import running
 from tests.support.processes import abort

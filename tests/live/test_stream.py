@@ -8,9 +8,9 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
 
-from echod.core.closing import CloseReason
-from echod.core.outcomes import Outcome
+from echod.client.outcomes import Outcome
 from echod.probe import probe, target
+from echod.server.summary import CloseReason
 from tests.support.live import running
 from tests.support.sockets import PATIENCE, free_port
 from tests.support.ways import PATHS, Client, Files, options_of, receive, receive_to_end

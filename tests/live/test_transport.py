@@ -27,8 +27,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from echod.server.accepting import REST, AcceptRest
-from echod.transport import fast_or_stock, in_the_background
+from echod.server.accept_pause import REST, AcceptPause
+from echod.transport import background_reactor, fast_reactor
 from echod.transport.background import BURST
 from echod.transport.connection import FastConnection
 from echod.transport.poller import LULL, TURN, Poller
@@ -584,7 +584,7 @@ async def test_a_port_without_descriptors_rests(clients: Connect) -> None:
         clock = Clock()
         poor: Any = Poor(here.port.socket)
         here.port.socket = poor
-        AcceptRest(here.port, clock)
+        AcceptPause(here.port, clock)
         client = clients(here)
         await until(lambda: poor.accepts)
         await deferLater(reactor, 0.02)
@@ -749,7 +749,7 @@ async def test_an_adopted_unix_socket_is_the_reactors(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_in_the_background_is_served_beside_the_rest(clients: Connect) -> None:
     async with listening(lambda _: Told()) as rest:
-        background = in_the_background(rest.poller)
+        background = background_reactor(rest.poller)
         async with listening(lambda _: Told(), background) as behind:
             assert isinstance(behind.port, FastPort)
             for _ in range(3):
@@ -773,7 +773,7 @@ async def test_what_has_taken_its_share_goes_on_after_a_pause(clients: Connect) 
             super().dataReceived(data)
 
     async with listening(lambda _: Told()) as rest:
-        background = in_the_background(rest.poller)
+        background = background_reactor(rest.poller)
         async with listening(lambda _: Slow(), background) as behind:
             client = clients(behind)
             assert await echoes(client)
@@ -802,7 +802,7 @@ async def test_stock_where_there_is_no_epoll(lacks: str, monkeypatch: pytest.Mon
     try:
         if lacks == "descriptors":
             clock = Clock()
-            assert fast_or_stock(clock) is clock
+            assert fast_reactor(clock) is clock
         else:
             monkeypatch.delattr(select, "epoll")
             port = free_port()

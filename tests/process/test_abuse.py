@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from echod.core.configuration import LINGER
+from echod.server.config import LINGER
 from tests.support.certificates import Authority
 from tests.support.load import Load, over_tls, plain
 from tests.support.processes import TWISTD, Daemon, abort, daemon, until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from echod.core.outcomes import Outcome, Step
+from echod.client.outcomes import Outcome, Step
 from tests.support.broken import KINDS, kinds_of
 from tests.support.namespaces import in_new_namespace, needs_namespaces
 from tests.support.netem import FAR, Link, link, needs_links

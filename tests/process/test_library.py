@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.core.payload import HEADER_SIZE
+from echod.client.record import HEADER_SIZE
 from tests.support.processes import TWISTD, daemon, run
 from tests.support.sockets import free_port
 
@@ -28,7 +28,7 @@ def test_the_example(tmp_path: Path, keep_alive: bool) -> None:
 
 
 def test_the_records_layout_is_that_of_the_module() -> None:
-    from echod.core import payload
+    from echod.client import record as payload
 
     def rows(text: str) -> list[tuple[str, str]]:
         return re.findall(r"^\| (\d+) +\| (\d+|rest) +\|", text, re.MULTILINE)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from echod.core.histogram import Histogram
+from echod.common.histogram import Histogram
 from tests.support.certificates import Authority
 from tests.support.peers import peer, receive
 from tests.support.processes import ECHOD, TWISTD, Daemon, daemon, run, until
@@ -22,7 +22,7 @@ from tests.support.sockets import PATIENCE, free_port
 from tests.support.terminals import STOPS, terminal
 
 SCHEMA = Draft202012Validator(
-    json.loads((Path(__file__).parents[2] / "docs" / "load.schema.json").read_text(encoding="utf-8"))
+    json.loads((Path(__file__).parents[2] / "src" / "echod" / "load" / "load.schema.json").read_text(encoding="utf-8"))
 )
 
 

@@ -57,7 +57,7 @@ def test_a_fresh_environment_knows_the_plugin(tmp_path: Path, wheel: Path, edita
 
 
 def test_importing_echod_installs_no_reactor(tmp_path: Path) -> None:
-    imports = "import sys, echod, echod.probe, echod.server.assembly, echod.cli.main, echod.cli.tap"
+    imports = "import sys, echod, echod.probe, echod.server.assembly, echod.main, echod.serve.twistd_options"
     checked = run(
         str(BIN / "python"), "-c", f"{imports}; sys.exit('twisted.internet.reactor' in sys.modules)", cwd=tmp_path
     )

@@ -143,5 +143,5 @@ def test_keep_alive_says_that_it_reconnected(tmp_path: Path) -> None:
 
 
 def test_a_plain_probe_does_not_load_its_side_of_tls(tmp_path: Path) -> None:
-    imports = "import sys, echod.cli.ping; sys.exit('echod.probe.tls' in sys.modules)"
+    imports = "import sys, echod.ping.command; sys.exit('echod.client.tls' in sys.modules)"
     assert run(str(BIN / "python"), "-c", imports, cwd=tmp_path).returncode == 0

@@ -16,7 +16,7 @@ from tests.support.processes import ECHOD, TWISTD, daemon, run
 from tests.support.sockets import PATIENCE, free_port
 from tests.support.terminals import CTRL_BACKSLASH, CTRL_C, STOPS, Terminal, terminal
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "ping.schema.json"
+SCHEMA = Path(__file__).parents[2] / "src" / "echod" / "ping" / "ping.schema.json"
 FULL_DISK = Path("/dev/full")
 
 

@@ -54,6 +54,6 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> No
 
 
 def test_without_it_nothing_is_imported(tmp_path: Path) -> None:
-    imports = "import sys, echod.cli.main, echod.cli.tap; print(*sys.modules)"
+    imports = "import sys, echod.main, echod.serve.twistd_options; print(*sys.modules)"
     loaded = run(str(Path(ECHOD[0]).with_name("python")), "-c", imports, cwd=tmp_path).stdout.split()
     assert not {name for name in loaded if name.startswith(("prometheus_client", "twisted.web", "echod.admin"))}

@@ -7,15 +7,15 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from echod.admin.daemon import Observed
-from echod.admin.live import Live
+from echod.admin.daemon_view import Observed
+from echod.admin.http_server import AdminChannel, AdminFactory
+from echod.admin.live_page import Live
 from echod.admin.metrics import FRESH, Exposition
 from echod.admin.pages import pages
-from echod.admin.pulse import Pulse
+from echod.admin.reactor_lag import Pulse
 from echod.admin.totals import Totals
-from echod.admin.web import AdminChannel, AdminFactory
-from echod.core.configuration import ServerConfiguration
 from echod.server.assembly import make_service
+from echod.server.config import ServerConfiguration
 from echod.server.service import EchoService
 from tests.support.memory import MemoryTransport
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from echod.core.outcomes import Outcome, Step
+from echod.client.outcomes import Outcome, Step
 
 __all__ = ["KINDS", "Told", "kinds_of"]
 

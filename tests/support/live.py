@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 
-from echod.core.closing import CloseReason
-from echod.core.configuration import ServerConfiguration
 from echod.server.assembly import make_service
+from echod.server.config import ServerConfiguration
+from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver
 from tests.support.sockets import PATIENCE, free_port
 

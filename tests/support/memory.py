@@ -11,8 +11,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.closing import CloseReason, ConnectionSummary
 from echod.server.observer import IConnectionObserver
+from echod.server.summary import CloseReason, ConnectionSummary
 from echod.server.supervisor import ISupervisor
 
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from echod.core.addresses import HostPort
-from echod.core.outcomes import (
+from echod.client.outcomes import (
     Attempt,
     CertificateFacts,
     KernelFacts,
@@ -15,6 +14,7 @@ from echod.core.outcomes import (
     Step,
     TLSSession,
 )
+from echod.common.addresses import HostPort
 
 STARTED = datetime(2026, 11, 23, 7, 30, 1, 250, tzinfo=UTC)
 

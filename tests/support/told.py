@@ -29,7 +29,7 @@ def _main(host: str, port: str, options: str) -> None:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
-    from echod.core import source
+    from echod.client import record_sources as source
     from echod.probe import PingConfiguration, ProbeResult, prepare_run, target
 
     asked = json.loads(options)

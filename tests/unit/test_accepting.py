@@ -8,8 +8,8 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.server.accepting import INTERVAL, REST, AcceptRest
-from echod.server.leaving import close_without_loss
+from echod.server.accept_pause import INTERVAL, REST, AcceptPause
+from echod.server.port_close import close_without_loss
 from tests.support.memory import ReadingClock
 from tests.unit.test_limits import LimitsTestCase
 
@@ -40,7 +40,7 @@ class AcceptRestTests(LimitsTestCase):
         self.port.startListening()
         self.addCleanup(self.close)
         self.poor = self.port.socket = Poor(self.port.socket)
-        self.rest = AcceptRest(self.port, self.reactor)
+        self.rest = AcceptPause(self.port, self.reactor)
         self.log = EventLoggingObserver()
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
@@ -89,4 +89,4 @@ class AcceptRestTests(LimitsTestCase):
 
 class OtherPortTests(SynchronousTestCase):
     def test_a_port_that_is_not_twisteds(self) -> None:
-        AcceptRest(object(), Clock()).stop()  # type: ignore[arg-type]  # any object
+        AcceptPause(object(), Clock()).stop()  # type: ignore[arg-type]  # any object

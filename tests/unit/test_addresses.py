@@ -2,21 +2,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort, parse_host, shown_host
+from echod.common.addresses import HostPort, display_host, parse_host
 
 
 class ShownHostTests(SynchronousTestCase):
     def test_an_ipv4_client_of_a_dual_stack_socket(self) -> None:
-        self.assertEqual(shown_host("::ffff:192.0.2.1"), "192.0.2.1")
-        self.assertEqual(shown_host("::ffff:c000:201"), "192.0.2.1")
+        self.assertEqual(display_host("::ffff:192.0.2.1"), "192.0.2.1")
+        self.assertEqual(display_host("::ffff:c000:201"), "192.0.2.1")
 
     def test_all_else_stays(self) -> None:
         for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:x", "::ffff:0:1:2", "a.example", ""):
-            self.assertEqual(shown_host(host), host)
+            self.assertEqual(display_host(host), host)
 
     @given(st.ip_addresses(v=4).map(str))
     def test_any_mapped_address(self, host: str) -> None:
-        self.assertEqual(shown_host(f"::ffff:{host}"), host)
+        self.assertEqual(display_host(f"::ffff:{host}"), host)
 
 
 class HostPortTests(SynchronousTestCase):

@@ -8,16 +8,16 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.admin.daemon import State
-from echod.admin.host import listen_overflows
+from echod.admin.daemon_view import DaemonState
+from echod.admin.host_counters import listen_overflows
 from echod.admin.metrics import FRESH
-from echod.admin.pulse import Pulse
+from echod.admin.reactor_lag import Pulse
 from echod.admin.totals import BATCH
-from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason, ConnectionSummary, TLSFacts, TLSFailure
-from echod.core.configuration import ServerConfiguration
+from echod.common.addresses import HostPort
 from echod.server.assembly import make_service
+from echod.server.config import ServerConfiguration
 from echod.server.observer import WAIT_BOUNDS
+from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts, TLSFailure
 from echod.server.tls import _failure_of
 from tests.support.admin import Scene
 from tests.support.memory import MemoryTransport
@@ -171,12 +171,12 @@ class HandshakeFailureTests(SynchronousTestCase):
 class ObservedTests(SynchronousTestCase):
     def test_state(self) -> None:
         scene = Scene()
-        self.assertIs(scene.observed.state, State.STARTING)
+        self.assertIs(scene.observed.state, DaemonState.STARTING)
         scene.service.startService()
-        self.assertIs(scene.observed.state, State.READY)
+        self.assertIs(scene.observed.state, DaemonState.READY)
         self.assertEqual(scene.metric("echod_ready"), 1)
         scene.service.stopService()
-        self.assertIs(scene.observed.state, State.DRAINING)
+        self.assertIs(scene.observed.state, DaemonState.DRAINING)
         self.assertEqual((scene.metric("echod_ready"), scene.metric("echod_draining")), (0, 1))
 
     def test_limit_and_host(self) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.admin.live import HISTORY, MOST_MISSED, quantile
+from echod.admin.live_page import HISTORY, MOST_MISSED, quantile
 from tests.support.admin import Client, Scene
 from tests.support.sockets import RECORD
 

@@ -4,9 +4,9 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.admin.answers import HEADERS
-from echod.admin.live import MOST_STREAMS
-from echod.admin.web import MOST_CONNECTIONS, MOST_HEADER_BYTES, MOST_KNOWN, TIMEOUT
+from echod.admin.http_server import MOST_CONNECTIONS, MOST_HEADER_BYTES, MOST_KNOWN, TIMEOUT
+from echod.admin.live_page import MOST_STREAMS
+from echod.admin.responses import HEADERS
 from tests.support.admin import HERE, Client, Scene
 
 ELSEWHERE = IPv4Address("TCP", "192.0.2.1", 9305)

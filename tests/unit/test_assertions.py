@@ -1,12 +1,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.assertions import Assertion, Condition, Unit, Verdict, parse_assertion
-from echod.core.outcomes import PhaseTimes
-from echod.core.statistics import PHASES, Statistics
+from echod.client.outcomes import PhaseTimes
+from echod.common.assertions import Assertion, AssertionResult, AssertionType, Unit, parse_assertion
+from echod.ping.statistics import PHASES, Statistics
 from tests.support.results import echoed, lost
 
 
-def judged(text: str, run: Statistics) -> Verdict:
+def judged(text: str, run: Statistics) -> AssertionResult:
     return parse_assertion(text, PHASES).judge(run)
 
 
@@ -57,7 +57,7 @@ class GrammarTests(SynchronousTestCase):
             self.assertIn(words, str(refused.exception))
 
     def test_as_the_kind_of_an_option(self) -> None:
-        kind = Condition(PHASES)
+        kind = AssertionType(PHASES)
         made = kind.from_text("p99<50ms")
         self.assertIsInstance(made, Assertion)
         self.assertEqual(kind.check(made), made)
@@ -97,7 +97,7 @@ class JudgementTests(SynchronousTestCase):
     def test_of_what_has_no_samples_nothing_holds(self) -> None:
         nothing = Statistics()
         for text in ("tls.p50<1s", "tls.p50>=0us"):
-            self.assertEqual(judged(text, self.run_), Verdict(parse_assertion(text, PHASES), None, holds=False))
+            self.assertEqual(judged(text, self.run_), AssertionResult(parse_assertion(text, PHASES), None, holds=False))
         for text in ("p50<1s", "lost<1%", "lost==0"):
             verdict = judged(text, nothing)
             self.assertEqual((verdict.value, verdict.holds, verdict.shown), (None, False, "no samples"))

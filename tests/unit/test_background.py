@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from echod.transport import in_the_background
+from echod.transport import background_reactor
 from echod.transport.background import BURST, SHARE, TURN, BackgroundPoller
 from tests.support.memory import ReadingClock
 
@@ -141,4 +141,4 @@ class BackgroundTests(SynchronousTestCase):
         self.assertFalse(self.pausing)
 
     def test_plain_twisted_stays_what_it_is(self) -> None:
-        self.assertIs(in_the_background(self.outer), self.outer)
+        self.assertIs(background_reactor(self.outer), self.outer)

@@ -12,13 +12,15 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli import launch, process
-from echod.cli.main import main
-from echod.cli.tap import Options
-from echod.core.configuration import PingConfiguration, ServerConfiguration
-from echod.core.errors import ConfigurationError, ListenError
-from echod.core.load import LoadConfiguration
-from echod.core.options import options_of
+from echod.cli import process
+from echod.common.errors import ConfigurationError, ListenError
+from echod.common.options import options_of
+from echod.load.config import LoadConfiguration
+from echod.main import main
+from echod.ping.config import PingConfiguration
+from echod.serve import daemon as launch
+from echod.serve.twistd_options import Options
+from echod.server.config import ServerConfiguration
 
 
 def written(test: SynchronousTestCase, content: bytes) -> str:

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.histogram import HIGHEST, LOWEST, Histogram
-from echod.core.statistics import percentile
+from echod.common.histogram import HIGHEST, LOWEST, Histogram
+from echod.ping.statistics import percentile
 
 TIMES = st.lists(st.integers(LOWEST, HIGHEST), min_size=1, max_size=200)
 PERCENTS = (0.1, 1, 50, 90, 95, 99, 99.9, 100)

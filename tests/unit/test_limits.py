@@ -3,18 +3,18 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.access import AccessList, network
-from echod.core.closing import REFUSALS, CloseReason
-from echod.core.configuration import LINGER, QUIET, Exchange
-from echod.core.kinds import Choice, Network
+from echod.common.addresses import parse_network
+from echod.common.option_types import Choice, Network
+from echod.server.admission import AccessList, Admission
+from echod.server.config import LINGER, QUIET, ExchangeRules
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, Service
-from echod.server.limits import Admission
-from echod.server.proxying import HEADER_TIMEOUT, ProxiedFactory
+from echod.server.factory import EchoFactory, ServerContext
+from echod.server.proxy import HEADER_TIMEOUT, ProxiedFactory
+from echod.server.summary import REFUSALS, CloseReason
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 
-EXCHANGE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
+EXCHANGE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 
 
 class AccessListTests(SynchronousTestCase):
@@ -33,7 +33,7 @@ class AccessListTests(SynchronousTestCase):
         self.assertTrue(AccessList(("::ffff:192.0.2.0/120",)).allows("192.0.2.9"))
         self.assertFalse(AccessList(("::ffff:192.0.2.0/120",)).allows("192.0.3.9"))
         with self.assertRaises(ValueError):
-            network("::ffff:0:0/90")
+            parse_network("::ffff:0:0/90")
 
     def test_kinds(self) -> None:
         self.assertEqual(Network().from_text("192.0.2.0/24"), "192.0.2.0/24")
@@ -55,7 +55,7 @@ class LimitsTestCase(SynchronousTestCase):
 
     def factory(self, *allow: str, most: int | None = None, per_host: int | None = None) -> EchoFactory:
         admission = Admission(AccessList(allow), most, per_host)
-        self.serving = Service(EXCHANGE, self.clock, self.connections, admission, self.observer)
+        self.serving = ServerContext(EXCHANGE, self.clock, self.connections, admission, self.observer)
         return EchoFactory(self.serving, "test")
 
     def connect(self, factory: EchoFactory | ProxiedFactory, address: IAddress) -> MemoryTransport | None:

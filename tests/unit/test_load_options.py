@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.errors import ConfigurationError
-from echod.core.load import CONDITION, LoadConfiguration, shares
+from echod.common.errors import ConfigurationError
+from echod.load.config import CONDITION, LoadConfiguration, shares
 
 
 class LoadConfigurationTests(SynchronousTestCase):

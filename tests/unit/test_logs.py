@@ -11,14 +11,14 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason, ConnectionSummary, TLSFacts
-from echod.core.errors import ConfigurationError
-from echod.logs.access import AccessLog
-from echod.logs.events import event_line, json_observer
-from echod.logs.lines import json_line, text_line
-from echod.logs.refusals import INTERVAL, RefusalLog
+from echod.common.addresses import HostPort
+from echod.common.errors import ConfigurationError
+from echod.serve.access_log import AccessLog
+from echod.serve.access_log_lines import json_line, text_line
+from echod.serve.json_log import event_line, json_observer
+from echod.serve.refusal_log import INTERVAL, RefusalLog
 from echod.server.observer import NullObserver, Observers
+from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
 from tests.support.memory import MemoryObserver
 
 NOW = 1_800_000_000.25
@@ -134,8 +134,7 @@ class AccessLogTests(SynchronousTestCase):
 
     def test_standard_output(self) -> None:
         out = io.StringIO()
-        self.patch(__import__("sys"), "__stdout__", out)
-        access = AccessLog("-", lambda *_: "line", lambda: NOW)
+        access = AccessLog("-", lambda *_: "line", lambda: NOW, out)
         access.connection_ended(PLAIN)
         access.open_again()
         access.close()

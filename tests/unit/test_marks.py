@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.histogram import HIGHEST, LOWEST, Histogram
-from echod.core.marks import ASCII, UNICODE, bins
+from echod.cli.charts import ASCII, UNICODE, bins
+from echod.common.histogram import HIGHEST, LOWEST, Histogram
 
 TIMES = st.lists(st.integers(LOWEST, HIGHEST), min_size=1, max_size=200)
 

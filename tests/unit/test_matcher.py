@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.configuration import LARGEST_RECORD
-from echod.core.matcher import Finding, Matcher, Verdict
-from echod.core.payload import HEADER_SIZE, Record, described, opaque
+from echod.client.matcher import Finding, Matcher, Verdict
+from echod.client.record import HEADER_SIZE, Record, described, opaque
+from echod.common.defaults import LARGEST_RECORD
 
 RUN, OTHER_RUN = 1, 2
 

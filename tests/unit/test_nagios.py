@@ -2,10 +2,10 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.nagios import State, judged, plugin_line
-from echod.core.addresses import HostPort
-from echod.core.assertions import Assertion, parse_assertion
-from echod.core.statistics import PHASES, Statistics
+from echod.common.addresses import HostPort
+from echod.common.assertions import Assertion, parse_assertion
+from echod.ping.nagios import PluginState, judged, plugin_line
+from echod.ping.statistics import PHASES, Statistics
 from tests.support.results import FULL, echoed, lost
 
 TARGET = HostPort("::1", 3005)
@@ -30,35 +30,37 @@ def thresholds(*texts: str) -> tuple[Assertion, ...]:
 
 
 class JudgedTests(SynchronousTestCase):
-    def state(self, run: Statistics, warning: tuple[str, ...] = (), critical: tuple[str, ...] = ()) -> State:
+    def state(self, run: Statistics, warning: tuple[str, ...] = (), critical: tuple[str, ...] = ()) -> PluginState:
         return judged(run, thresholds(*warning), thresholds(*critical)).state
 
     def test_the_states_are_exit_statuses(self) -> None:
-        self.assertEqual([*map(int, (State.OK, State.WARNING, State.CRITICAL, State.UNKNOWN))], [0, 1, 2, 3])
+        self.assertEqual(
+            [*map(int, (PluginState.OK, PluginState.WARNING, PluginState.CRITICAL, PluginState.UNKNOWN))], [0, 1, 2, 3]
+        )
 
     def test_any_loss_is_critical_where_nothing_is_said_of_losses(self) -> None:
-        self.assertIs(self.state(run_of(100)), State.OK)
-        self.assertIs(self.state(run_of(100, losses=1)), State.CRITICAL)
-        self.assertIs(self.state(run_of(100, losses=1), ("p99>1s",), ("max>2s",)), State.CRITICAL)
+        self.assertIs(self.state(run_of(100)), PluginState.OK)
+        self.assertIs(self.state(run_of(100, losses=1)), PluginState.CRITICAL)
+        self.assertIs(self.state(run_of(100, losses=1), ("p99>1s",), ("max>2s",)), PluginState.CRITICAL)
 
     def test_losses_that_are_spoken_of(self) -> None:
         run = run_of(*[100] * 9, losses=1)
-        self.assertIs(self.state(run, critical=("lost>20%",)), State.OK)
-        self.assertIs(self.state(run, ("lost>0",), ("lost>20%",)), State.WARNING)
-        self.assertIs(self.state(run, critical=("echoed<9",)), State.OK)
+        self.assertIs(self.state(run, critical=("lost>20%",)), PluginState.OK)
+        self.assertIs(self.state(run, ("lost>0",), ("lost>20%",)), PluginState.WARNING)
+        self.assertIs(self.state(run, critical=("echoed<9",)), PluginState.OK)
 
     def test_critical_goes_before_warning(self) -> None:
         run = run_of(60_000)
-        self.assertIs(self.state(run, ("p99>20ms",), ("p99>50ms",)), State.CRITICAL)
-        self.assertIs(self.state(run, ("p99>20ms",), ("p99>70ms",)), State.WARNING)
-        self.assertIs(self.state(run, ("p99>65ms",), ("p99>70ms",)), State.OK)
+        self.assertIs(self.state(run, ("p99>20ms",), ("p99>50ms",)), PluginState.CRITICAL)
+        self.assertIs(self.state(run, ("p99>20ms",), ("p99>70ms",)), PluginState.WARNING)
+        self.assertIs(self.state(run, ("p99>65ms",), ("p99>70ms",)), PluginState.OK)
 
     def test_what_has_no_samples_is_an_alarm(self) -> None:
-        self.assertIs(self.state(run_of(100), ("tls.p99>1s",)), State.WARNING)
-        self.assertIs(self.state(run_of(losses=3), ("lost>90%",), ("p99>1s",)), State.CRITICAL)
+        self.assertIs(self.state(run_of(100), ("tls.p99>1s",)), PluginState.WARNING)
+        self.assertIs(self.state(run_of(losses=3), ("lost>90%",), ("p99>1s",)), PluginState.CRITICAL)
 
     def test_nothing_ended(self) -> None:
-        self.assertIs(self.state(run_of()), State.UNKNOWN)
+        self.assertIs(self.state(run_of()), PluginState.UNKNOWN)
 
 
 class LineTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Every object is one that docs/ping.schema.json describes, and the schema describes every field."""
+"""Every object is one that ping.schema.json describes, and the schema describes every field."""
 
 import dataclasses
 import json
@@ -8,11 +8,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.objects import probe_object, summary_object
-from echod.core.addresses import HostPort
-from echod.core.assertions import TIMES, Unit, parse_assertion
-from echod.core.histogram import Histogram
-from echod.core.outcomes import (
+from echod.client.outcomes import (
     Attempt,
     CertificateFacts,
     KernelFacts,
@@ -22,10 +18,15 @@ from echod.core.outcomes import (
     Step,
     TLSSession,
 )
-from echod.core.statistics import PHASES, Statistics
+from echod.common.addresses import HostPort
+from echod.common.assertions import TIME_METRICS, Unit, parse_assertion
+from echod.common.histogram import Histogram
+from echod.ping.json_objects import probe_object, summary_object
+from echod.ping.statistics import PHASES, Statistics
 from tests.support.results import CERTIFICATE, CORRUPT, FULL, UNTRUSTED, echoed, lost
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "ping.schema.json").read_text(encoding="utf-8"))
+SCHEMA_FILE = Path(__file__).parents[2] / "src" / "echod" / "ping" / "ping.schema.json"
+SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 TARGET = HostPort("localhost", 3005)
 
 
@@ -67,7 +68,7 @@ class SchemaTests(SynchronousTestCase):
         self.assertEqual(self.probe["step"]["enum"], [each.value for each in Step])
         summary = SCHEMA["$defs"]["summary"]["properties"]
         self.assertEqual(tuple(summary["times"]["properties"]), PHASES)
-        self.assertEqual(list(SCHEMA["$defs"]["shape"]["properties"]), ["count", *TIMES, "histogram"])
+        self.assertEqual(list(SCHEMA["$defs"]["shape"]["properties"]), ["count", *TIME_METRICS, "histogram"])
         self.assertEqual(summary["assertions"]["items"]["properties"]["unit"]["enum"], [each.value for each in Unit])
 
     def test_what_is_wrong_is_refused(self) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.configuration import LARGEST_RECORD, QUIET, PingConfiguration, ServerConfiguration
-from echod.core.errors import ConfigurationError
-from echod.core.kinds import Address, Flag, Integer, Many, Seconds, Text
-from echod.core.options import command_line_layer, configure, file_layer, options_of
+from echod.common.defaults import LARGEST_RECORD
+from echod.common.errors import ConfigurationError
+from echod.common.option_types import Address, Flag, Integer, ListOf, Seconds, Text
+from echod.common.options import command_line_layer, configure, file_layer, options_of
+from echod.ping.config import PingConfiguration
+from echod.server.config import QUIET, ServerConfiguration
 
 
 def from_words(*given: tuple[str, str]) -> ServerConfiguration:
@@ -57,9 +59,9 @@ class KindTests(SynchronousTestCase):
         self.check_refuses(Address().check, "localhost", "", "1.2.3", 1)
 
     def test_many(self) -> None:
-        self.assertEqual(Many(Integer(1)).from_text("3"), (3,))
-        self.assertEqual(Many(Integer(1)).check([3, 4]), (3, 4))
-        self.check_refuses(Many(Integer(1)).check, [0], 3, "3")
+        self.assertEqual(ListOf(Integer(1)).from_text("3"), (3,))
+        self.assertEqual(ListOf(Integer(1)).check([3, 4]), (3, 4))
+        self.check_refuses(ListOf(Integer(1)).check, [0], 3, "3")
 
 
 class ServerConfigurationTests(SynchronousTestCase):

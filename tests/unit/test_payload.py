@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core import source
-from echod.core.payload import HEADER_SIZE, Header, described, opaque, read_header
+from echod.client import record_sources as source
+from echod.client.record import HEADER_SIZE, Header, described, opaque, read_header
 
 MADE = 1_800_000_000_000_000
 

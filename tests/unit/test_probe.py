@@ -19,10 +19,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
+from echod.client.endpoints import ATTEMPT_DELAY
+from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
+from echod.common.addresses import HostPort
 from echod.probe import Clocks, Family, Route, probe, target
-from echod.probe.path import ATTEMPT_DELAY
 from tests.support.memory import ClientTransport, MemoryResolver
 from tests.support.sockets import RECORD
 

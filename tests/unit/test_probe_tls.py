@@ -22,15 +22,16 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.configuration import ClientTLS, PingConfiguration
-from echod.core.errors import ConfigurationError
-from echod.core.options import command_line_layer, configure
-from echod.core.outcomes import Outcome, Step, TLSSession
+from echod.client.config import ClientTLS
+from echod.client.outcomes import Outcome, Step, TLSSession
+from echod.client.protocol import Refusal
+from echod.client.tls import _verified as verified
+from echod.client.tls_protocol import TLSProbeProtocol
+from echod.client.verification import ServerName, certificate_facts, chain_refusal
+from echod.common.errors import ConfigurationError
+from echod.common.options import command_line_layer, configure
+from echod.ping.config import PingConfiguration
 from echod.probe import ClientTLSContext
-from echod.probe.handshake import TLSProbeProtocol
-from echod.probe.protocol import Refusal
-from echod.probe.tls import _verified as verified
-from echod.probe.verification import ServerName, certificate_facts, chain_refusal
 from tests.support.certificates import Authority, Pair
 
 

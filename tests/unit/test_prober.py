@@ -9,11 +9,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core import source
-from echod.core.errors import ConfigurationError
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.core.payload import read_header
-from echod.core.statistics import Tally
+from echod.client import record_sources as source
+from echod.client.outcomes import Outcome, ProbeResult, Step
+from echod.client.record import read_header
+from echod.common.errors import ConfigurationError
+from echod.ping.statistics import Tally
 from echod.probe import Clocks, PingConfiguration, ProbeRun, prepare_run, target
 from tests.support.memory import MemoryResolver, MemoryTransport
 

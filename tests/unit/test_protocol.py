@@ -8,18 +8,17 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.access import AccessList
-from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER, QUIET, Exchange, ServerConfiguration
+from echod.common.addresses import HostPort
+from echod.server.admission import AccessList, Admission
+from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, Service
-from echod.server.limits import Admission
+from echod.server.factory import EchoFactory, ServerContext
+from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 from tests.unit.test_records import cut
 
-ONE = Exchange(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
+ONE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 KEEP_ALIVE = replace(ONE, keep_alive=True)
 STREAM = ServerConfiguration(stream=True).exchange
 
@@ -27,14 +26,14 @@ STREAM = ServerConfiguration(stream=True).exchange
 class Connection:
     """One connection over a memory transport, on a clock that the test steps."""
 
-    def __init__(self, exchange: Exchange, flushing: bool = True) -> None:
+    def __init__(self, exchange: ExchangeRules, flushing: bool = True) -> None:
         self.clock = Clock()
         self.observer = MemoryObserver()
         self.connections = Connections()
         self.transport = MemoryTransport(flushing)
         self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
         admission = Admission(AccessList(()), None, None)
-        service = Service(exchange, self.clock, self.connections, admission, self.observer)
+        service = ServerContext(exchange, self.clock, self.connections, admission, self.observer)
         echo = EchoFactory(service, "test").buildProtocol(self.transport.peerAddr)
         assert echo is not None
         self.echo = echo
@@ -54,7 +53,7 @@ class Connection:
 
 
 class ProtocolTestCase(SynchronousTestCase):
-    def connect(self, exchange: Exchange = ONE, flushing: bool = True) -> Connection:
+    def connect(self, exchange: ExchangeRules = ONE, flushing: bool = True) -> Connection:
         self.connection = Connection(exchange, flushing)
         self.addCleanup(self.check_nothing_is_left)
         return self.connection

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.proxy_header import V2_LONGEST, MalformedHeader, ProxyHeaderReader, ProxyInfo
+from echod.common.addresses import HostPort
+from echod.server.proxy_header import V2_LONGEST, MalformedHeader, ProxyHeaderReader, ProxyInfo
 from tests.unit.test_records import cut
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.records import RecordBuffer, first_difference
+from echod.client.matcher import first_difference
+from echod.server.record_buffer import RecordBuffer
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:

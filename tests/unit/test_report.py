@@ -2,12 +2,13 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.report import header_line, live_line, result_lines, status_lines, summary_lines, verdict_line
-from echod.core.addresses import HostPort
-from echod.core.assertions import parse_assertion
-from echod.core.configuration import ClientTLS
-from echod.core.outcomes import Outcome, PhaseTimes, Step, TLSSession
-from echod.core.statistics import PHASES, Statistics
+from echod.cli.layout import failed_assertion_line
+from echod.client.config import ClientTLS
+from echod.client.outcomes import Outcome, PhaseTimes, Step, TLSSession
+from echod.common.addresses import HostPort
+from echod.common.assertions import parse_assertion
+from echod.ping.statistics import PHASES, Statistics
+from echod.ping.text import header_line, live_line, result_lines, status_lines, summary_lines
 from tests.support.pages import PIPE, output
 from tests.support.results import CERTIFICATE, FULL, UNTRUSTED, echoed, lost
 
@@ -229,4 +230,4 @@ class OtherLineTests(SynchronousTestCase):
             ("lost>1%", "assertion failed: lost>1%: it is 0%"),
             ("tls.p50<1s", "assertion failed: tls.p50<1s: there are no samples of it"),
         ):
-            self.assertEqual(verdict_line(parse_assertion(text, PHASES).judge(run_of(100, 300))), line)
+            self.assertEqual(failed_assertion_line(parse_assertion(text, PHASES).judge(run_of(100, 300))), line)

@@ -2,13 +2,14 @@ import struct
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.configuration import LARGEST_RECORD, PingConfiguration
-from echod.core.errors import ConfigurationError
-from echod.core.kinds import SizeRange
-from echod.core.outcomes import KernelFacts
-from echod.core.route import Family, Route
-from echod.core.tcp_info import TCP_INFO_SIZE, kernel_facts
+from echod.client.outcomes import KernelFacts
+from echod.client.route import Family, Route
+from echod.client.tcp_info import TCP_INFO_SIZE, kernel_facts
+from echod.common.addresses import HostPort
+from echod.common.defaults import LARGEST_RECORD
+from echod.common.errors import ConfigurationError
+from echod.common.option_types import SizeRange
+from echod.ping.config import PingConfiguration
 
 NAME, V4, V6 = (HostPort(host, 3005) for host in ("echo.example", "192.0.2.1", "2001:db8::1"))
 

@@ -4,10 +4,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.addresses import HostPort
-from echod.core.outcomes import Outcome, PhaseTimes, ProbeResult, Step
-from echod.core.statistics import Distribution, Tally
-from echod.probe.run import ProbeRun, Told
+from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
+from echod.common.addresses import HostPort
+from echod.ping.run import ProbeRun, Told
+from echod.ping.statistics import Distribution, Tally
 
 TARGET = HostPort("::1", 3005)
 REFUSED = ProbeResult(

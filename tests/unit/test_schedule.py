@@ -3,7 +3,7 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.schedule import Arrival, arrivals
+from echod.load.schedule import Arrival, arrivals
 
 
 def never() -> float:

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.search import PRECISION, Search
+from echod.load.search import PRECISION, Search
 
 
 def searched(limit: int, first: int) -> tuple[Search, list[int]]:

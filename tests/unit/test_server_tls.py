@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.configuration import ServerConfiguration
-from echod.core.errors import ConfigurationError
+from echod.common.errors import ConfigurationError
+from echod.server.config import ServerConfiguration
 from echod.server.tls import ServerTLS, TLSFiles
 from tests.support.certificates import Authority, Pair
 

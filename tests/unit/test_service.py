@@ -13,22 +13,21 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from echod.core.access import AccessList
-from echod.core.closing import CloseReason
-from echod.core.configuration import LINGER, QUIET, Exchange, ServerConfiguration
-from echod.core.errors import ConfigurationError, ListenError
+from echod.common.errors import ConfigurationError, ListenError
+from echod.server.admission import AccessList, Admission
 from echod.server.assembly import make_service
+from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, Service
-from echod.server.limits import Admission
-from echod.server.listening import DualStackEndpoint, endpoint_from_string
+from echod.server.factory import EchoFactory, ServerContext
+from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.service import EchoService, Listener
+from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD
 
 DRAIN_TIMEOUT = 5.0
-KEEP_ALIVE = Exchange(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER, quiet=QUIET)
+KEEP_ALIVE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=True, linger=LINGER, quiet=QUIET)
 
 
 @implementer(IListeningPort)
@@ -57,8 +56,8 @@ class MemoryEndpoint:
         return self.result
 
 
-def serving(clock: Clock, connections: Connections, observer: IConnectionObserver) -> Service:
-    return Service(
+def serving(clock: Clock, connections: Connections, observer: IConnectionObserver) -> ServerContext:
+    return ServerContext(
         exchange=KEEP_ALIVE,
         clock=clock,
         connections=connections,

@@ -9,8 +9,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.outcomes import Outcome, ProbeResult, Step
-from echod.core.payload import Record, described
+from echod.client.outcomes import Outcome, ProbeResult, Step
+from echod.client.record import Record, described
 from echod.probe import Clocks, Session, target
 from tests.support.memory import MemoryTransport
 

@@ -1,8 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.payload import described, opaque
-from echod.core.speakers import speaker
-from echod.probe.sentences import differs, silence_before
+from echod.client.record import described, opaque
+from echod.client.sentences import differs, silence_before
+from echod.client.speakers import speaker
 
 
 class SpeakerTests(SynchronousTestCase):

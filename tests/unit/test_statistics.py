@@ -2,9 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.assertions import ROUND_TRIP
-from echod.core.outcomes import Outcome
-from echod.core.statistics import PHASES, Distribution, Statistics, Tally, percentile
+from echod.client.outcomes import Outcome
+from echod.common.assertions import ROUND_TRIP
+from echod.ping.statistics import PHASES, Distribution, Statistics, Tally, percentile
 from tests.support.results import CORRUPT, FULL, echoed, lost
 
 

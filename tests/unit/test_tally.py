@@ -3,8 +3,8 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.core.outcomes import Outcome
-from echod.core.tally import LoadStatistics, Slice
+from echod.client.outcomes import Outcome
+from echod.load.statistics import LoadStatistics, Slice
 
 
 def part(index: int = 0, times: dict[int, int] | None = None, refused: int = 0, late: int = 0) -> Slice:

@@ -7,8 +7,8 @@ import termios
 import pyte
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.cli.charts import ASCII, UNICODE
 from echod.cli.terminal import NO_TERMINAL_WIDTH, Colour, Output, printable
-from echod.core.marks import ASCII, UNICODE
 from tests.support.pages import XTERM, Stream, output
 
 

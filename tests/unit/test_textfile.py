@@ -4,11 +4,12 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.textfile import run_metrics, write_atomically
-from echod.core.addresses import HostPort
-from echod.core.histogram import Histogram
-from echod.core.outcomes import Outcome
-from echod.core.statistics import Statistics
+from echod.client.outcomes import Outcome
+from echod.common.addresses import HostPort
+from echod.common.files import write_atomically
+from echod.common.histogram import Histogram
+from echod.ping.metrics_file import run_metrics
+from echod.ping.statistics import Statistics
 
 
 def statistics(*microseconds: int, lost: int = 0) -> Statistics:

@@ -4,11 +4,11 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.views import LIVE_EVERY, View, view_of
-from echod.core.addresses import HostPort
-from echod.core.configuration import PingConfiguration
-from echod.core.outcomes import ProbeResult
-from echod.core.statistics import Statistics
+from echod.client.outcomes import ProbeResult
+from echod.common.addresses import HostPort
+from echod.ping.config import PingConfiguration
+from echod.ping.statistics import Statistics
+from echod.ping.views import LIVE_EVERY, View, view_of
 from tests.support.pages import output
 from tests.support.results import FULL, echoed, lost
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.probe.wire import Wire
+from echod.client.immediate_transport import ImmediateTransport
 from tests.support.processes import abort
 
 
@@ -32,7 +32,7 @@ class WireTests(SynchronousTestCase):
         self.addCleanup(self.peer.close)
         self.client.setblocking(False)
         self.transport = Transport(self.client)
-        self.wire: Any = Wire(self.transport)
+        self.wire: Any = ImmediateTransport(self.transport)
 
     def test_a_reset_is_noted_and_what_was_not_sent_goes_on(self) -> None:
         abort(self.peer)  # over loopback it has arrived when this returns

@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-echod = ServiceMaker("echod", "echod.cli.tap", "A TCP echo daemon to be trusted with a port.", "echod")
+echod = ServiceMaker("echod", "echod.serve.twistd_options", "A TCP echo daemon to be trusted with a port.", "echod")

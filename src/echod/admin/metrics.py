@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 
 import echod
 import twisted
-from echod.admin.daemon import Observed, State
+from echod.admin.daemon_view import DaemonState, Observed
 from echod.admin.totals import Counts, Figures
-from echod.core.closing import REFUSALS
+from echod.server.summary import REFUSALS
 
 __all__ = ["DaemonCollector", "Exposition"]
 
@@ -43,10 +43,10 @@ class DaemonCollector(Collector):
     def _state(self) -> Iterator[Metric]:
         observed = self._observed
         yield GaugeMetricFamily(
-            "echod_ready", "Whether connections are accepted: 1, or 0.", observed.state is State.READY
+            "echod_ready", "Whether connections are accepted: 1, or 0.", observed.state is DaemonState.READY
         )
         yield GaugeMetricFamily(
-            "echod_draining", "Whether the daemon is told to stop and waits.", observed.state is State.DRAINING
+            "echod_draining", "Whether the daemon is told to stop and waits.", observed.state is DaemonState.DRAINING
         )
         yield GaugeMetricFamily("echod_listeners", "Listeners that are up.", len(observed.places))
         if observed.most_connections is not None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from importlib.resources import files
 
-from echod.admin.answers import TEXT, Answer, Page, always
-from echod.admin.daemon import Observed, State
+from echod.admin.daemon_view import DaemonState, Observed
 from echod.admin.metrics import Exposition
+from echod.admin.responses import TEXT, Answer, Page, always
 
 __all__ = ["pages"]
 
@@ -33,7 +33,7 @@ def pages(observed: Observed, exposition: Exposition) -> Mapping[str, Page]:
 def _ready(observed: Observed) -> Page:
     def page(_: str) -> Answer:
         state = observed.state
-        return Answer(200 if state is State.READY else 503, TEXT, f"{state.value}\n".encode())
+        return Answer(200 if state is DaemonState.READY else 503, TEXT, f"{state.value}\n".encode())
 
     return page
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from twisted.web.http import Request
 
-from echod.admin.answers import HEADERS, TEXT, Answer, Asked, Page, always
+from echod.admin.responses import HEADERS, TEXT, Answer, Asked, Page, always
 
 if TYPE_CHECKING:
-    from echod.admin.web import AdminChannel
+    from echod.admin.http_server import AdminChannel
 
 __all__ = ["METHODS", "NOT_ALLOWED", "WITH_A_BODY", "AdminRequest", "Stream", "is_loopback"]
 

@@ -11,17 +11,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import echod
-from echod.admin.daemon import Observed
-from echod.admin.host import listen_overflows
-from echod.admin.live import Live
+from echod.admin.daemon_view import Observed
+from echod.admin.host_counters import listen_overflows
+from echod.admin.http_server import AdminFactory
+from echod.admin.live_page import Live
 from echod.admin.metrics import Exposition
 from echod.admin.pages import pages
-from echod.admin.pulse import Pulse
+from echod.admin.reactor_lag import Pulse
 from echod.admin.totals import Totals
-from echod.admin.web import AdminFactory
-from echod.core.errors import ListenError
-from echod.server.listening import DualStackEndpoint, endpoint_from_string
-from echod.server.service import EchoService, cause_of, place_of
+from echod.common.errors import ListenError
+from echod.server.listeners import DualStackEndpoint, endpoint_from_string
+from echod.server.service import EchoService, listening_address, system_error_text
 
 __all__ = ["AdminService", "make_admin"]
 
@@ -112,11 +112,13 @@ class AdminService(Service):
         fatal = [each for each in failures if getattr(each.value, "errno", None) not in _NOT_HERE]
         if fatal or (failures and not self._ports):
             self._end_server()
-            raise ListenError(f"cannot listen on admin {self._place}: {cause_of((fatal or failures)[0].value)}")
+            raise ListenError(
+                f"cannot listen on admin {self._place}: {system_error_text((fatal or failures)[0].value)}"
+            )
 
     def _listening(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        self._log.info("admin on {address}", address=place_of(port, self._place))
+        self._log.info("admin on {address}", address=listening_address(port, self._place))
 
     def _end(self) -> "Deferred[None]":
         self._pulse.stop()

@@ -8,10 +8,10 @@ from math import inf
 
 from zope.interface import implementer
 
-from echod.core.closing import REFUSALS, CloseReason, ConnectionSummary, TLSFailure
 from echod.server.connections import Connection
 from echod.server.observer import WAIT_BOUNDS, IConnectionObserver
 from echod.server.protocol import EchoProtocol
+from echod.server.summary import REFUSALS, CloseReason, ConnectionSummary, TLSFailure
 
 __all__ = ["DURATION_BOUNDS", "Counts", "Figures", "Totals"]
 
@@ -61,7 +61,7 @@ class Figures:
     active: int
     """Connections that are open."""
     closed: Mapping[CloseReason, int]
-    """Every reason is in it. Those of `echod.core.closing.REFUSALS` never were let in."""
+    """Every reason is in it. Those of `echod.server.summary.REFUSALS` never were let in."""
     records: int
     bytes_received: int
     bytes_sent: int

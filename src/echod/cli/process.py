@@ -13,7 +13,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall, IReactorCore
 from twisted.python.failure import Failure
 
-from echod.core.errors import EchodError
+from echod.common.errors import EchodError
 
 __all__ = [
     "ReactorRun",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TextIO
 
-from echod.core.marks import ASCII, UNICODE, Marks
+from echod.cli.charts import ASCII, UNICODE, Marks
 
 __all__ = ["NO_TERMINAL_WIDTH", "Colour", "Output", "printable"]
 

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from echod.core.load import LoadConfiguration, Share
-from echod.core.outcomes import Outcome
-from echod.core.route import Route
-from echod.core.schedule import Arrival, arrivals
-from echod.core.source import RecordSource
-from echod.core.tally import SLICE, Slice
+from echod.client.attempts import IProbeReactor
+from echod.client.course import Clocks
+from echod.client.dial import Dial
+from echod.client.outcomes import Outcome
+from echod.client.record_sources import RecordSource
+from echod.client.route import Route
+from echod.load.config import LoadConfiguration, Share
 from echod.load.lane import Lane
-from echod.probe.course import Clocks
-from echod.probe.dial import Dial
-from echod.probe.watch import IProbeReactor
+from echod.load.schedule import Arrival, arrivals
+from echod.load.statistics import SLICE, Slice
 
 if TYPE_CHECKING:
-    from echod.probe.tls import ClientTLSContext
+    from echod.client.tls import ClientTLSContext
 
 __all__ = ["Generator"]
 

@@ -19,12 +19,12 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from echod.core.matcher import Finding, Verdict
-from echod.core.outcomes import Outcome
-from echod.core.payload import Record
-from echod.probe.dial import Dial
-from echod.probe.protocol import ProbeProtocol
-from echod.probe.sentences import differs, sentence
+from echod.client.dial import Dial
+from echod.client.matcher import Finding, Verdict
+from echod.client.outcomes import Outcome
+from echod.client.protocol import ProbeProtocol
+from echod.client.record import Record
+from echod.client.sentences import differs, sentence
 
 __all__ = ["Lane", "Owner", "State"]
 

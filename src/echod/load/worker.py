@@ -21,14 +21,14 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from echod.core.addresses import HostPort
-from echod.core.load import LoadConfiguration, Share
-from echod.core.options import command_line_layer, configure
-from echod.core.source import describing
-from echod.core.tally import Slice
+from echod.client.attempts import IProbeReactor
+from echod.client.probe import tls_of
+from echod.client.record_sources import describing
+from echod.common.addresses import HostPort
+from echod.common.options import command_line_layer, configure
+from echod.load.config import LoadConfiguration, Share
 from echod.load.generator import Generator
-from echod.probe.one import tls_of
-from echod.probe.watch import IProbeReactor
+from echod.load.statistics import Slice
 
 __all__ = ["Plan", "Worker"]
 

@@ -13,21 +13,20 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 
-from echod.core.access import AccessList
-from echod.core.configuration import ServerConfiguration
+from echod.server.admission import AccessList, Admission
+from echod.server.config import ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, Service
-from echod.server.limits import Admission
-from echod.server.listening import DualStackEndpoint, endpoint_from_string
+from echod.server.factory import EchoFactory, ServerContext
+from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.protocol import EchoProtocol
-from echod.server.proxying import ProxiedFactory
+from echod.server.proxy import ProxiedFactory
 from echod.server.service import EchoService, Listener
-from echod.server.supervisor import ISupervisor, NoSupervisor
+from echod.server.supervisor import ISupervisor, NullSupervisor
 from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
-from echod.transport import fast_or_stock
+from echod.transport import fast_reactor
 
-__all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "make_service", "sockets_of"]
+__all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "listener_reactor", "make_service"]
 
 DESCRIPTOR_RESERVE = 64
 """Descriptors that are not for connections: standard streams, reactor, listeners, logs, files being loaded."""
@@ -51,9 +50,9 @@ class _Place:
     inherited: bool = False
 
 
-def sockets_of(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
+def listener_reactor(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
     """Return what makes the listeners: the reactor, or what takes its place as the configuration says."""
-    sockets: IDaemonReactor = fast_or_stock(reactor) if configuration.transport == "fast" else reactor
+    sockets: IDaemonReactor = fast_reactor(reactor) if configuration.transport == "fast" else reactor
     return sockets
 
 
@@ -71,7 +70,7 @@ def make_service(
     """Return the daemon as a service that does not listen yet.
 
     Its deadlines go by `reactor.seconds`: they hold through a step of the wall clock where
-    the reactor's clock is monotonic. `sockets` is what `sockets_of` returned, where it is not for the daemon alone.
+    the reactor's clock is monotonic. `sockets` is the result of `listener_reactor`, if others use it too.
     `descriptors` is the process's limit of open files; the connections are kept below it. `load_again` are called at
     a reload, after the certificates. In `waits` it is counted how long each record took to come, as
     `echod.server.observer.WAIT_BOUNDS` says.
@@ -79,7 +78,7 @@ def make_service(
     """
     most = _most_connections(configuration.max_connections, descriptors)
     connections = Connections(most)
-    service = Service(
+    service = ServerContext(
         exchange=configuration.exchange,
         clock=reactor,
         connections=connections,
@@ -91,14 +90,14 @@ def make_service(
         observer=NullObserver() if observer is None else observer,
         waits=waits,
     )
-    sockets = sockets or sockets_of(configuration, reactor)
+    sockets = sockets or listener_reactor(configuration, reactor)
     tls = None if configuration.tls_certificate is None else ServerTLS(_files(configuration))
     listeners = [_listener(service, place, tls) for place in _places(configuration, sockets)]
     return EchoService(
         listeners,
         connections,
         reactor,
-        NoSupervisor() if supervisor is None else supervisor,
+        NullSupervisor() if supervisor is None else supervisor,
         configuration.drain_timeout,
         load_again=[*([] if tls is None else [("certificate", tls.reload)]), *load_again],
         give_up=reactor.stop,
@@ -132,7 +131,7 @@ def _described(reactor: IDaemonReactor, text: str, *, tls: bool) -> _Place:
     )
 
 
-def _listener(service: Service, place: _Place, tls: ServerTLS | None) -> Listener:
+def _listener(service: ServerContext, place: _Place, tls: ServerTLS | None) -> Listener:
     echo = EchoFactory(service, place.name, TLSEchoProtocol if place.tls else EchoProtocol)
     factory: IProtocolFactory = echo
     if place.tls:

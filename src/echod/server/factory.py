@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
-from echod.core.addresses import HostPort, shown_host
-from echod.core.closing import CloseReason, ConnectionSummary
-from echod.core.configuration import Exchange
+from echod.common.addresses import HostPort, display_host
+from echod.server.admission import Admission
+from echod.server.config import ExchangeRules
 from echod.server.connections import Connections
 from echod.server.deadlines import Deadlines
-from echod.server.limits import Admission
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
+from echod.server.summary import CloseReason, ConnectionSummary
 
-__all__ = ["EchoFactory", "Service", "host_port"]
+__all__ = ["EchoFactory", "ServerContext", "host_port"]
 
 
 @dataclass(frozen=True)
-class Service:
+class ServerContext:
     """What the connections of all listeners of one daemon have in common."""
 
-    exchange: Exchange
+    exchange: ExchangeRules
     clock: IReactorTime
     connections: Connections
     admission: Admission
@@ -35,7 +35,7 @@ class EchoFactory(Factory):
 
     noisy = False
 
-    def __init__(self, service: Service, listener: str, connection: type[EchoProtocol] = EchoProtocol) -> None:
+    def __init__(self, service: ServerContext, listener: str, connection: type[EchoProtocol] = EchoProtocol) -> None:
         """`listener` is the listener's name, for those who are told; `connection` the class to make."""
         self._service = service
         self._listener = listener
@@ -98,4 +98,4 @@ class EchoFactory(Factory):
 
 def host_port(address: object) -> HostPort:
     """Return a Twisted address as echod shows it; one without a host, as of a Unix socket, has an empty one."""
-    return HostPort(shown_host(getattr(address, "host", "")), getattr(address, "port", 0))
+    return HostPort(display_host(getattr(address, "host", "")), getattr(address, "port", 0))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from zope.interface import Interface, implementer
 
-from echod.core.closing import ConnectionSummary
+from echod.server.summary import ConnectionSummary
 
 __all__ = ["WAIT_BOUNDS", "IConnectionObserver", "NullObserver", "Observers"]
 

@@ -39,12 +39,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.addresses import HostPort
-from echod.core.closing import CloseReason, TLSFacts, TLSFailure
-from echod.core.configuration import Exchange
-from echod.core.records import RecordBuffer
+from echod.common.addresses import HostPort
+from echod.server.config import ExchangeRules
 from echod.server.deadlines import Deadlines, Place
 from echod.server.observer import WAIT_BOUNDS
+from echod.server.record_buffer import RecordBuffer
+from echod.server.summary import CloseReason, TLSFacts, TLSFailure
 
 __all__ = ["ConnectionKeeper", "EchoProtocol"]
 
@@ -108,7 +108,12 @@ class EchoProtocol(Protocol):
     """What `waited` is, once the deadline no longer tells."""
 
     def __init__(
-        self, peer: HostPort, exchange: Exchange, clock: IReactorTime, deadlines: Deadlines, keeper: ConnectionKeeper
+        self,
+        peer: HostPort,
+        exchange: ExchangeRules,
+        clock: IReactorTime,
+        deadlines: Deadlines,
+        keeper: ConnectionKeeper,
     ) -> None:
         self.peer = peer
         self._exchange = exchange

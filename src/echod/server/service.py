@@ -16,16 +16,16 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echod.core.addresses import HostPort
-from echod.core.errors import ConfigurationError, ListenError
-from echod.server.accepting import AcceptRest
+from echod.common.addresses import HostPort
+from echod.common.errors import ConfigurationError, ListenError
+from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
 from echod.server.factory import host_port
-from echod.server.leaving import close_without_loss
+from echod.server.port_close import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
 
-__all__ = ["EchoService", "Listener", "cause_of", "place_of"]
+__all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Open:
 
     listener: Listener
     port: IListeningPort
-    rest: AcceptRest
+    rest: AcceptPause
 
 
 class EchoService(Service):
@@ -158,7 +158,7 @@ class EchoService(Service):
     @property
     def places(self) -> list[str]:
         """Where it listens now, in words."""
-        return [place_of(each.port, each.listener.name) for each in self._ports]
+        return [listening_address(each.port, each.listener.name) for each in self._ports]
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -166,7 +166,7 @@ class EchoService(Service):
 
         def take(failure: Failure) -> None:
             nonlocal failed
-            failed = ListenError(f"cannot listen on {listener.name}: {cause_of(failure.value)}")
+            failed = ListenError(f"cannot listen on {listener.name}: {system_error_text(failure.value)}")
             if not starting:  # an endpoint that takes its time, and fails when nobody can catch it any more
                 self._log.critical("{problem}", problem=failed)
                 self._give_up()
@@ -178,8 +178,8 @@ class EchoService(Service):
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append(_Open(listener, port, AcceptRest(port, self._clock)))
-        self._log.info("listening on {address}", address=place_of(port, listener.name))
+        self._ports.append(_Open(listener, port, AcceptPause(port, self._clock)))
+        self._log.info("listening on {address}", address=listening_address(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
@@ -198,13 +198,13 @@ async def _stopped(leaving: _Open) -> None:
         await stopping
 
 
-def place_of(port: IListeningPort, name: str) -> str:
+def listening_address(port: IListeningPort, name: str) -> str:
     """Return where `port` listens; where its address says nothing, as of a Unix socket, the `name` it goes by."""
     address: HostPort = host_port(port.getHost())
     return str(address) if address.host else name
 
 
-def cause_of(problem: BaseException | None) -> str:
+def system_error_text(problem: BaseException | None) -> str:
     """Return what the operating system said, without Twisted's words around it."""
     inner = getattr(problem, "socketError", problem)
     if isinstance(inner, OSError) and inner.errno:

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from zope.interface import Interface, implementer
 
-__all__ = ["ISupervisor", "NoSupervisor", "Systemd"]
+__all__ = ["ISupervisor", "NullSupervisor", "Systemd"]
 
 STATUS_INTERVAL = 10.0
 """Seconds between two lines of status where there is no watchdog to feed."""
@@ -36,7 +36,7 @@ class ISupervisor(Interface):
 
 
 @implementer(ISupervisor)
-class NoSupervisor:
+class NullSupervisor:
     """Nobody wants to know."""
 
     def ready(self, status: Callable[[], str]) -> None:

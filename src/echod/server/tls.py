@@ -24,9 +24,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.core.closing import CloseReason, TLSFacts, TLSFailure
 from echod.server.protocol import EchoProtocol, State
-from echod.tls.context import new_context, show_certificate
+from echod.server.summary import CloseReason, TLSFacts, TLSFailure
+from echod.tls.contexts import new_context, show_certificate
 from echod.tls.pem import load_certificates
 
 __all__ = ["ServerTLS", "TLSEchoProtocol", "TLSFiles", "TLSListenerFactory"]

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from echod.core.errors import ConfigurationError
+from echod.common.errors import ConfigurationError
 
 __all__ = ["load_certificates", "load_key"]
 

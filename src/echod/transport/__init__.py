@@ -27,12 +27,12 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
-__all__ = ["fast_or_stock", "in_the_background"]
+__all__ = ["background_reactor", "fast_reactor"]
 
 _log = Logger()
 
 
-def fast_or_stock(reactor: Any) -> Any:
+def fast_reactor(reactor: Any) -> Any:
     """Return what takes the place of `reactor` where listeners are made.
 
     It is a `Poller`; or itself, without Linux's epoll or where the reactor is none that waits for descriptors.
@@ -45,7 +45,7 @@ def fast_or_stock(reactor: Any) -> Any:
     return Poller(reactor)
 
 
-def in_the_background(sockets: Any) -> Any:
+def background_reactor(sockets: Any) -> Any:
     """Return what takes the place of `sockets` where those listeners are made that must not disturb its own.
 
     It is a `BackgroundPoller` of a `Poller`'s; of plain Twisted, which knows no such thing, itself.

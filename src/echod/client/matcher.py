@@ -1,0 +1,271 @@
+"""What came back, held against what was sent, as it streams in.
+
+The records that are out on a connection are expected in the order in which they were sent, for TCP keeps it. Bytes
+are compared as they come, each once. From the first that differs on they are held until it can be told what they are:
+
+| what came in a record's place                          | verdict on that record | then                              |
+| ------------------------------------------------------ | ---------------------- | --------------------------------- |
+| its beginning, then the header of another that is out  | TRUNCATED              | on with the other one             |
+| another record that is out                             | none yet               | the other is REORDERED when whole |
+| any other record of this run                           | STALE                  | it is skipped, ours may follow    |
+| a record of another run                                | FOREIGN                | likewise                          |
+| anything else                                          | CORRUPT                | as many bytes are skipped         |
+
+A header counts only with its checksum. What comes while nothing is expected cannot be an echo: it is held, and the next
+record is judged by it.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from echod.client.record import HEADER_SIZE, Record, read_header
+from echod.common.defaults import LARGEST_RECORD
+
+__all__ = ["Finding", "Matcher", "Verdict", "first_difference"]
+
+
+class Verdict(Enum):
+    """What came of a record that was sent."""
+
+    ECHOED = auto()
+    CORRUPT = auto()
+    TRUNCATED = auto()
+    STALE = auto()
+    FOREIGN = auto()
+    REORDERED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict on one record."""
+
+    record: Record
+    verdict: Verdict
+    began: float
+    """When the first byte came that stood in its place, as `Matcher.feed` was told the time."""
+    received: int
+    """Bytes that came in its place until the verdict."""
+    offset: int | None = None
+    """Of CORRUPT: where the first byte that differs is. Of TRUNCATED: how many bytes came."""
+    other: int | None = None
+    """The sequence number of the record that came instead, or that was overtaken, where it is one of this run's."""
+    came: bytes = b""
+    """Of CORRUPT: the beginning of what came in its place."""
+
+
+class _Expected:
+    """A record that is out."""
+
+    __slots__ = ("judged", "overtook", "record")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.judged = False
+        """Whether there is a verdict already, or none is asked for any more; its echo may still come."""
+        self.overtook: int | None = None
+
+
+class Matcher:
+    """Judges the records that are sent on one connection, all of one run."""
+
+    def __init__(self) -> None:
+        self._out: deque[_Expected] = deque()
+        self._began: float | None = None
+        self._received = 0
+        """Bytes that came in the place of the first that is out, all as sent."""
+        self._difference: int | None = None
+        self._held = bytearray()
+        """All that came in its place, once something differed; or what came while nothing was out."""
+        self._skip = 0
+        self._pending: list[memoryview] = []
+
+    def received(self, record: Record) -> int:
+        """Return how many bytes came in the place of `record` so far."""
+        if not self._out or self._out[0].record is not record:
+            return 0
+        return self._received if self._difference is None else len(self._held)
+
+    def began(self, record: Record) -> float | None:
+        """Return when the first of them came; None where none has."""
+        return self._began if self.received(record) else None
+
+    def difference(self, record: Record) -> int | None:
+        """Return the offset of a byte that is not as sent, where more was needed to tell what came instead."""
+        return self._difference if self.received(record) else None
+
+    def came(self, record: Record) -> bytes:
+        """Return the beginning of what came in the place of `record`, where that is not as sent; else nothing."""
+        return bytes(self._held[:HEADER_SIZE]) if self.difference(record) is not None else b""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any record is out."""
+        return bool(self._out)
+
+    @property
+    def unasked(self) -> bool:
+        """Whether bytes have come that no record was out for."""
+        return not self._out and bool(self._held)
+
+    def expect(self, record: Record) -> list[Finding]:
+        """Take note that `record` is about to be sent. It may be judged already, by what came unasked before."""
+        self._out.append(_Expected(record))
+        if len(self._out) == 1 and self._held:
+            self._difference = 0
+            return self._work(self._began or 0.0)
+        return []
+
+    def abandon(self, record: Record) -> None:
+        """Ask for no verdict on `record` any more. Its echo may still come, before that of the next."""
+        for each in self._out:
+            if each.record is record:
+                each.judged = True
+
+    def feed(self, data: bytes, at: float) -> list[Finding]:
+        """Take what came at the time `at`; return the verdicts that can be given now, in the order of the stream."""
+        self._pending.append(memoryview(data))
+        return self._work(at)
+
+    def _work(self, at: float) -> list[Finding]:
+        findings: list[Finding] = []
+        while True:
+            if self._difference is not None and len(self._held) >= self._wanted:
+                findings += self._judge(at)
+            elif self._pending:
+                findings += self._take(self._pending.pop(), at)
+            else:
+                return findings
+
+    def _put_back(self, data: bytes | memoryview) -> None:
+        """Let `data` be taken next."""
+        if data:
+            self._pending.append(memoryview(data))
+
+    def _take(self, data: memoryview, at: float) -> list[Finding]:
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            self._put_back(data[skipped:])
+        elif not self._out or self._difference is not None:
+            self._hold(data, at)
+        else:
+            return self._compare(data, at)
+        return []
+
+    def _hold(self, data: memoryview, at: float) -> None:
+        if not self._held:
+            self._began = at
+        if self._out:
+            missing = self._wanted - len(self._held)
+            self._put_back(data[missing:])
+            data = data[:missing]
+        # Unasked for, as much as the largest record may have is enough to tell what it is.
+        self._held += data[: LARGEST_RECORD - len(self._held)] if not self._out else data
+
+    def _compare(self, data: memoryview, at: float) -> list[Finding]:
+        first = self._out[0]
+        sent = memoryview(first.record.data)[self._received :]
+        piece = data[: len(sent)]
+        if not self._received:
+            self._began = at
+        if not first.record.data.startswith(piece, self._received):
+            offset = first_difference(bytes(sent[: len(piece)]), bytes(piece))
+            assert offset is not None
+            self._difference = self._received + offset
+            self._held = bytearray(first.record.data[: self._received])
+            self._put_back(data)
+            return []
+        self._received += len(piece)
+        self._put_back(data[len(piece) :])
+        if self._received < len(first.record.data):
+            return []
+        self._out.popleft()
+        early = first.overtook is not None
+        found = self._found(first, Verdict.REORDERED if early else Verdict.ECHOED, self._received, other=first.overtook)
+        self._start_over()
+        return found
+
+    @property
+    def _wanted(self) -> int:
+        """How many bytes in a record's place tell what they are."""
+        assert self._difference is not None
+        if any(each.record.described for each in list(self._out)[1:]):
+            return self._difference + HEADER_SIZE
+        return HEADER_SIZE if self._difference < HEADER_SIZE and self._out[0].record.described else self._difference + 1
+
+    def _judge(self, at: float) -> list[Finding]:
+        first = self._out[0]
+        held, difference = bytes(self._held), self._difference
+        self._start_over()
+        self._began = at if self._began is None else self._began
+        ours, header = read_header(first.record.header or b""), read_header(held)
+        if ours is not None and header is not None and header != ours:
+            ahead = self._out_with(held[:HEADER_SIZE])
+            self._put_back(held)
+            if ahead is not None:
+                self._promote(ahead)
+                return []
+            self._skip = header.size
+            if header.run == ours.run:
+                return self._found(first, Verdict.STALE, len(held), other=header.sequence)
+            return self._found(first, Verdict.FOREIGN, len(held))
+        self._out.popleft()
+        for each in self._out:
+            known = each.record.header
+            begins = held.find(known, 1) if known is not None else -1
+            if begins > 0:
+                self._put_back(held[begins:])
+                return self._found(first, Verdict.TRUNCATED, begins, offset=begins, other=each.record.sequence)
+        self._put_back(held)
+        self._skip = len(first.record.data)
+        came = held[:HEADER_SIZE]
+        return self._found(first, Verdict.CORRUPT, len(held), offset=difference, came=came)
+
+    def _out_with(self, header: bytes) -> _Expected | None:
+        return next((each for each in self._out if each.record.header == header), None)
+
+    def _promote(self, ahead: _Expected) -> None:
+        """Expect `ahead` next. Those that were before it and are judged will not come any more."""
+        before = list(self._out)[: self._out.index(ahead)]
+        waiting = [each for each in before if not each.judged]
+        if waiting:
+            ahead.overtook = waiting[0].record.sequence
+        after = list(self._out)[len(before) + 1 :]
+        self._out = deque([ahead, *waiting, *after])
+
+    def _found(
+        self,
+        expected: _Expected,
+        verdict: Verdict,
+        received: int,
+        *,
+        offset: int | None = None,
+        other: int | None = None,
+        came: bytes = b"",
+    ) -> list[Finding]:
+        if expected.judged:
+            return []
+        expected.judged = True
+        began = self._began
+        assert began is not None
+        return [Finding(expected.record, verdict, began, received, offset, other, came)]
+
+    def _start_over(self) -> None:
+        """Stand at the beginning of a record again."""
+        self._received = 0
+        self._difference = None
+        self._held = bytearray()
+
+
+def first_difference(sent: bytes, received: bytes) -> int | None:
+    """Return the offset of the first byte that differs, or None where all are equal.
+
+    Where one is the beginning of the other, the offset is the shorter one's length.
+    """
+    if sent == received:
+        return None
+    for offset, (ours, theirs) in enumerate(zip(sent, received, strict=False)):
+        if ours != theirs:
+            return offset
+    return min(len(sent), len(received))

@@ -1,0 +1,130 @@
+"""The PROXY protocol's header, versions 1 and 2: bytes in, the client's address out.
+
+Rules and numbers are those of the PROXY protocol specification (HAProxy, 2020/03/05). Twisted
+has parsers too, but they want the header's first bytes in one piece, and some malformed headers
+leave them as an unexpected exception.
+"""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from echod.common.addresses import HostPort
+
+__all__ = ["MalformedHeader", "ProxyHeaderReader", "ProxyInfo"]
+
+V1_START = b"PROXY "
+V1_LONGEST = 107
+"""Bytes, CRLF included (section 2.1)."""
+
+V2_START = b"\r\n\r\n\0\r\nQUIT\n"
+V2_FIXED = 16
+"""Bytes before the addresses: signature, version and command, family, length (section 2.2)."""
+
+V2_LONGEST = 536
+"""Bytes that a receiver must be able to take (section 2.2): 16 fixed, 216 of addresses, the rest extensions.
+
+A header that says it is longer is refused, so that no client can make the server hold 64 KiB for it.
+"""
+
+_V2_ADDRESSES = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
+"""Family and transport: TCP over IPv4, TCP over IPv6."""
+
+_LOCAL = 0x20
+_PROXY = 0x21
+"""Version 2 with its two commands: the proxy speaks for itself, or for a client."""
+
+_LARGEST_PORT = 65535
+
+
+class MalformedHeader(Exception):
+    """The bytes are no PROXY header."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyInfo:
+    """What a header says."""
+
+    client: HostPort | None
+    """The client's address; None where the proxy speaks for itself, or does not tell."""
+    rest: bytes
+    """What came after the header."""
+
+
+class ProxyHeaderReader:
+    """Gathers a header out of a byte stream, in whatever pieces it comes."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    @property
+    def pending(self) -> int:
+        """How many bytes have come so far."""
+        return len(self._held)
+
+    def feed(self, data: bytes) -> ProxyInfo | None:
+        """Take `data`; return what the header says once it is whole, None before.
+
+        Raises MalformedHeader as soon as the bytes can be no header.
+        """
+        self._held += data
+        if _agree(self._held, V2_START):
+            return self._version_2()
+        if _agree(self._held, V1_START):
+            return self._version_1()
+        raise MalformedHeader("neither version's signature")
+
+    def _version_1(self) -> ProxyInfo | None:
+        line, found, rest = self._held[:V1_LONGEST].partition(b"\r\n")
+        if not found:
+            if len(self._held) >= V1_LONGEST:
+                raise MalformedHeader("no end of line")
+            return None
+        rest += self._held[V1_LONGEST:]
+        return ProxyInfo(_client_of_line(line), rest)
+
+    def _version_2(self) -> ProxyInfo | None:
+        if len(self._held) < V2_FIXED:
+            return None
+        command, family, length = struct.unpack_from("!BBH", self._held, len(V2_START))
+        whole = V2_FIXED + length
+        if command not in (_LOCAL, _PROXY) or whole > V2_LONGEST:
+            raise MalformedHeader("unknown version or command, or too long")
+        if len(self._held) < whole:
+            return None
+        rest = self._held[whole:]
+        form = _V2_ADDRESSES.get(family)
+        if command == _LOCAL or form is None:  # no form: a family that carries no TCP address
+            return ProxyInfo(None, rest)
+        if length < struct.calcsize(form):
+            raise MalformedHeader("addresses cut short")
+        source, _, port, _ = struct.unpack_from(form, self._held, V2_FIXED)
+        address = IPv4Address(source) if len(source) == 4 else IPv6Address(source)  # noqa: PLR2004 - octets of IPv4
+        return ProxyInfo(HostPort(str(address), port), rest)
+
+
+def _agree(held: bytes, start: bytes) -> bool:
+    return held.startswith(start) or start.startswith(held)
+
+
+def _client_of_line(line: bytes) -> HostPort | None:
+    try:
+        words = line.decode("ascii").split(" ")
+    except UnicodeDecodeError:
+        raise MalformedHeader("not ASCII") from None
+    match words:
+        case ["PROXY", "UNKNOWN", *_]:
+            return None
+        case ["PROXY", "TCP4", source, destination, *ports]:
+            family: type[IPv4Address] | type[IPv6Address] = IPv4Address
+        case ["PROXY", "TCP6", source, destination, *ports]:
+            family = IPv6Address
+        case _:
+            raise MalformedHeader("unknown words")
+    try:
+        address, _ = family(source), family(destination)
+    except AddressValueError:
+        raise MalformedHeader("not an address") from None
+    if len(ports) != 2 or not all(p.isdigit() and len(p) < 6 and int(p) <= _LARGEST_PORT for p in ports):  # noqa: PLR2004 - source and destination; digits of 65535
+        raise MalformedHeader("not a port")
+    return HostPort(str(address), int(ports[0]))
