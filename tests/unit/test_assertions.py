@@ -7,7 +7,7 @@ from tests.support.results import echoed, lost
 
 
 def judged(text: str, run: Statistics) -> AssertionResult:
-    return parse_assertion(text, PHASES).judge(run)
+    return parse_assertion(text, PHASES).evaluate(run)
 
 
 class GrammarTests(SynchronousTestCase):
@@ -92,7 +92,7 @@ class JudgementTests(SynchronousTestCase):
         for text, shown in (("p50<1ms", "50.01"), ("lost<1%", "1%"), ("lost<1", "1"), ("sent>1000", "100")):
             verdict = judged(text, self.run_)
             self.assertFalse(verdict.holds)
-            self.assertTrue(verdict.shown.startswith(shown), verdict.shown)
+            self.assertTrue(verdict.display.startswith(shown), verdict.display)
 
     def test_of_what_has_no_samples_nothing_holds(self) -> None:
         nothing = Statistics()
@@ -100,7 +100,7 @@ class JudgementTests(SynchronousTestCase):
             self.assertEqual(judged(text, self.run_), AssertionResult(parse_assertion(text, PHASES), None, holds=False))
         for text in ("p50<1s", "lost<1%", "lost==0"):
             verdict = judged(text, nothing)
-            self.assertEqual((verdict.value, verdict.holds, verdict.shown), (None, False, "no samples"))
+            self.assertEqual((verdict.value, verdict.holds, verdict.display), (None, False, "no samples"))
         self.assertTrue(judged("sent==0", nothing).holds)
 
     def test_probes_under_way_are_no_losses(self) -> None:

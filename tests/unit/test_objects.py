@@ -129,7 +129,7 @@ class SummaryObjectTests(SynchronousTestCase):
             run.add(echoed(time))
         run.add(lost())
         run.finish(sent=5, elapsed=1.5)
-        verdicts = [parse_assertion(text, PHASES).judge(run) for text in ("p50<0.1ms", "lost<50%", "tls.max<1s")]
+        verdicts = [parse_assertion(text, PHASES).evaluate(run) for text in ("p50<0.1ms", "lost<50%", "tls.max<1s")]
         made = json.loads(summary_object(TARGET, run, verdicts))
         Draft202012Validator(SCHEMA).validate(made)
         self.assertEqual(

@@ -230,4 +230,4 @@ class OtherLineTests(SynchronousTestCase):
             ("lost>1%", "assertion failed: lost>1%: it is 0%"),
             ("tls.p50<1s", "assertion failed: tls.p50<1s: there are no samples of it"),
         ):
-            self.assertEqual(failed_assertion_line(parse_assertion(text, PHASES).judge(run_of(100, 300))), line)
+            self.assertEqual(failed_assertion_line(parse_assertion(text, PHASES).evaluate(run_of(100, 300))), line)

@@ -32,7 +32,7 @@ class ViewTestCase(SynchronousTestCase):
 
     def end(self) -> int:
         self.statistics.finish(self.statistics.ended, 1.0)
-        return self.made.end([each.judge(self.statistics) for each in self.asked.assert_])
+        return self.made.end([each.evaluate(self.statistics) for each in self.asked.assert_])
 
     @property
     def lines(self) -> list[str]:

@@ -36,7 +36,7 @@ class Page(Protocol):
 
 def failed_assertion_line(verdict: AssertionResult) -> str:
     """Return the line that tells of an assertion that does not hold."""
-    measured = "there are no samples of it" if verdict.value is None else f"it is {verdict.shown}"
+    measured = "there are no samples of it" if verdict.value is None else f"it is {verdict.display}"
     return f"assertion failed: {verdict.assertion.text}: {measured}"
 
 

@@ -49,14 +49,14 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object], *,
     """
     for each in options_of(configuration):
         short = [f"-{each.short}"] if each.short else []
-        if each.kind.metavar:
+        if each.type.metavar:
             parser.add_argument(
                 *short,
                 f"--{each.name}",
                 dest=_GIVEN,
                 action="append",
                 type=partial(_pair, each.name),
-                metavar=each.kind.metavar,
+                metavar=each.type.metavar,
                 help=_literally(help_of(each)),
             )
             continue

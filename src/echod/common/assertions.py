@@ -113,7 +113,7 @@ class AssertionResult:
     holds: bool
 
     @property
-    def shown(self) -> str:
+    def display(self) -> str:
         """The value as people read it."""
         if self.value is None:
             return "no samples"
@@ -146,7 +146,7 @@ class Assertion:
         """Whether it says how many records may be lost, so that a lost one is no failure by itself."""
         return self.metric in {"lost", "echoed"}
 
-    def judge(self, run: Measurements) -> AssertionResult:
+    def evaluate(self, run: Measurements) -> AssertionResult:
         """Hold it against `run`. Of what has no samples nothing can be asserted."""
         value = self._value(run)
         return AssertionResult(self, value, value is not None and _COMPARATORS[self.comparator](value, self.bound))

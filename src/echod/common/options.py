@@ -18,7 +18,7 @@ from echod.common.option_types import OptionType
 __all__ = [
     "Layer",
     "Option",
-    "checked",
+    "check_options",
     "command_line_layer",
     "configure",
     "file_layer",
@@ -34,10 +34,10 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class _Declaration:
-    kind: OptionType
+    type: OptionType
     help: str
     short: str
-    instead_of: tuple[str, ...]
+    excludes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Option:
     """As users write it: words joined by hyphens, no leading ones."""
     short: str
     """One letter, or empty."""
-    kind: OptionType
+    type: OptionType
     help: str
     default: object
-    instead_of: tuple[str, ...]
+    excludes: tuple[str, ...]
     """Names of the options whose place this one takes."""
 
 
@@ -65,13 +65,13 @@ class Layer:
     """Turns an option's name into the words by which this source's user knows it."""
 
 
-def option(default: object, kind: OptionType, help: str, *, short: str = "", instead_of: Sequence[str] = ()) -> Any:
+def option(default: object, type: OptionType, help: str, *, short: str = "", excludes: Sequence[str] = ()) -> Any:
     """Declare one option as a dataclass field.
 
-    `instead_of` names options (by field) that one source may not give together with this
+    `excludes` names options (by field) that one source may not give together with this
     one, and that a later source's use of this one sets aside.
     """
-    declaration = _Declaration(kind, help, short, tuple(instead_of))
+    declaration = _Declaration(type, help, short, tuple(excludes))
     return dataclasses.field(default=default, metadata={_KEY: declaration})
 
 
@@ -84,17 +84,17 @@ def options_of(configuration: type[object]) -> tuple[Option, ...]:
             field=field.name,
             name=_hyphens(field.name),
             short=declared.short,
-            kind=declared.kind,
+            type=declared.type,
             help=declared.help,
             default=field.default,
-            instead_of=tuple(map(_hyphens, declared.instead_of)),
+            excludes=tuple(map(_hyphens, declared.excludes)),
         )
         for field in declarations
         for declared in [field.metadata[_KEY]]
     )
 
 
-def checked(configuration: object) -> None:
+def check_options(configuration: object) -> None:
     """Check every field of a configuration: for its `__post_init__`.
 
     Raises ConfigurationError that names the field.
@@ -102,7 +102,7 @@ def checked(configuration: object) -> None:
     for each in options_of(type(configuration)):
         value = getattr(configuration, each.field)
         if value != each.default:
-            object.__setattr__(configuration, each.field, _refusing(each.field, each.kind.check, value))
+            object.__setattr__(configuration, each.field, _refusing(each.field, each.type.check, value))
 
 
 def command_line_layer(configuration: type[object], given: Iterable[tuple[str, str]]) -> Layer:
@@ -114,9 +114,9 @@ def command_line_layer(configuration: type[object], given: Iterable[tuple[str, s
     by_name = {each.name: each for each in options_of(configuration)}
     values: dict[str, Any] = {}
     for name, text in given:
-        kind = by_name[name].kind
-        value: Any = _refusing(f"--{name}", kind.from_text, text)
-        values[name] = values.get(name, ()) + value if kind.repeatable else value
+        option_type = by_name[name].type
+        value: Any = _refusing(f"--{name}", option_type.from_text, text)
+        values[name] = values.get(name, ()) + value if option_type.repeatable else value
     return Layer(values, lambda name: f"--{name}")
 
 
@@ -130,7 +130,7 @@ def file_layer(configuration: type[object], table: Mapping[str, object], source:
     for name, value in table.items():
         if name not in by_name:
             raise ConfigurationError(f"{source}: unknown key {name!r}")
-        values[name] = _refusing(f"{source}: {name}", by_name[name].kind.check, value)
+        values[name] = _refusing(f"{source}: {name}", by_name[name].type.check, value)
     return Layer(values, lambda name: f"{source}: {name}")
 
 
@@ -143,7 +143,7 @@ def configure(configuration: type[C], layers: Sequence[Layer]) -> C:
     merged: dict[str, object] = {}
     for layer in layers:
         for each in options:
-            for other in each.instead_of:
+            for other in each.excludes:
                 _set_aside(merged, layer, each.name, other)
         merged.update(layer.values)
     fields = {each.name: each.field for each in options}

@@ -70,7 +70,7 @@ def run(namespace: argparse.Namespace) -> int:
             found = _run_to_its_end(target, asked, words, processes, view)
         finally:
             output.erase_live_line()
-        verdicts = [assertion.judge(found.statistics) for assertion in asked.assert_]
+        verdicts = [assertion.evaluate(found.statistics) for assertion in asked.assert_]
         output.say(*summary_lines(target, found.statistics, output), *_found_lines(asked, found))
         tell_failed(namespace.prog, verdicts)
     told = load_object(target, asked, found, verdicts, started, _host())

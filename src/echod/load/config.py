@@ -7,7 +7,7 @@ from echod.common.assertions import Assertion, AssertionType
 from echod.common.defaults import DEFAULT_RECORD_SIZE, LARGEST_RECORD
 from echod.common.errors import ConfigurationError
 from echod.common.option_types import Choice, Flag, Integer, ListOf, Seconds, Text
-from echod.common.options import checked, option
+from echod.common.options import check_options, option
 from echod.load.schedule import Arrival
 
 __all__ = ["CONDITION", "LOAD_TIMES", "RESPONSE", "SERVICE", "LoadConfiguration", "Share", "shares"]
@@ -70,7 +70,7 @@ class LoadConfiguration(ClientConfiguration):
     html: str | None = option(None, Text("FILE"), "write the result there, as a page that needs no network")
 
     def __post_init__(self) -> None:
-        checked(self)
+        check_options(self)
         self._check_way()
         if self.rate is None and self.connections is None and self.find_max is None:
             raise ConfigurationError("rate or connections is needed: how much load it is to be")

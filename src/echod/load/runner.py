@@ -122,7 +122,7 @@ class LoadRunner:
 
 
 def _step(rate: int, statistics: LoadStatistics, assertion: Assertion, duration: float) -> SearchStep:
-    verdict = assertion.judge(statistics)
+    verdict = assertion.evaluate(statistics)
     losses_are_judged = assertion.judges_losses or not statistics.lost
     return SearchStep(
         rate=rate,

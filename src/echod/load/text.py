@@ -50,7 +50,7 @@ def progress_line(statistics: LoadStatistics, configuration: LoadConfiguration, 
 
 def step_line(step: SearchStep) -> str:
     """Return the line of one step of a search."""
-    told = f"{step.rate} records/s: {step.verdict.assertion.text}: {step.verdict.shown}"
+    told = f"{step.rate} records/s: {step.verdict.assertion.text}: {step.verdict.display}"
     if step.held:
         return f"{told}: holds"
     failed = f", {step.lost} failed" if step.lost else ""

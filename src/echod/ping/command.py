@@ -66,7 +66,7 @@ def run(namespace: argparse.Namespace) -> int:
         finally:
             output.erase_live_line()
         statistics.finish(tally.sent, tally.elapsed)
-        verdicts = [assertion.judge(statistics) for assertion in configuration.assert_]
+        verdicts = [assertion.evaluate(statistics) for assertion in configuration.assert_]
         status = view.end(verdicts)
         tell_failed(namespace.prog, verdicts)
     if metrics is not None:

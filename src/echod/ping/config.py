@@ -14,7 +14,7 @@ from echod.common.option_types import (
     SizeRange,
     Text,
 )
-from echod.common.options import checked, option
+from echod.common.options import check_options, option
 from echod.ping.statistics import PHASES
 
 __all__ = ["PingConfiguration"]
@@ -79,7 +79,7 @@ class PingConfiguration(ClientConfiguration):
     )
 
     def __post_init__(self) -> None:
-        checked(self)
+        check_options(self)
         self._check_way()
         self._refuse_what_does_not_go_together()
         self._check_output()

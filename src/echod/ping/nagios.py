@@ -51,8 +51,8 @@ def judged(statistics: Statistics, warning: Sequence[Assertion], critical: Seque
         (PluginState.CRITICAL, (*critical, *_default(warning, critical))),
         (PluginState.WARNING, warning),
     ):
-        verdicts = [each.judge(statistics) for each in thresholds]
-        met = tuple(f"{v.assertion.text}: {v.shown}" for v in verdicts if v.holds or v.value is None)
+        verdicts = [each.evaluate(statistics) for each in thresholds]
+        met = tuple(f"{v.assertion.text}: {v.display}" for v in verdicts if v.holds or v.value is None)
         if met:
             return Judgement(state, met)
     return Judgement(PluginState.OK, ())

@@ -96,7 +96,7 @@ def _flag_handler(name: str, value: str, about: str) -> Callable[[Options], None
 def _declare() -> None:
     """Give `Options` an `opt_` method for each option, the form in which Twisted finds them."""
     for each in options_of(ServerConfiguration):
-        if each.kind.metavar:
+        if each.type.metavar:
             handler: Callable[..., None] = _handler(each.name, help_of(each))
             setattr(Options, f"opt_{each.field}", handler)
             if each.short:

@@ -16,7 +16,7 @@ from echod.common.option_types import (
     Seconds,
     Text,
 )
-from echod.common.options import checked, option
+from echod.common.options import check_options, option
 
 __all__ = ["LINGER", "QUIET", "ExchangeRules", "ServerConfiguration"]
 
@@ -69,13 +69,13 @@ class ServerConfiguration:
         False,
         Flag(),
         "echo bytes as they come, until the client closes or none have come for the timeout (RFC 862)",
-        instead_of=("record_size", "keep_alive"),
+        excludes=("record_size", "keep_alive"),
     )
     listen: tuple[str, ...] = option(
         (),
         ListOf(Text("ENDPOINT")),
         "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
-        instead_of=("port", "interface", "backlog", "reuse_port"),
+        excludes=("port", "interface", "backlog", "reuse_port"),
     )
     tls_port: int | None = option(None, PORT, "TCP port to listen on for TLS as well")
     tls_listen: tuple[str, ...] = option(
@@ -113,7 +113,7 @@ class ServerConfiguration:
     )
 
     def __post_init__(self) -> None:
-        checked(self)
+        check_options(self)
         if self.has_tls and self.tls_certificate is None:
             raise ConfigurationError("a TLS listener needs tls-certificate")
         if not self.has_tls and (self.tls_certificate or self.tls_key or self.tls_client_ca):
