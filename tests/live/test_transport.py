@@ -27,7 +27,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from echod.server.accept_pause import REST, AcceptPause
+from echod.server.accept_pause import PAUSE, AcceptPause
 from echod.transport import background_reactor, fast_reactor
 from echod.transport.background import BURST
 from echod.transport.connection import FastConnection
@@ -591,7 +591,7 @@ async def test_a_port_without_descriptors_rests(clients: Connect) -> None:
         assert poor.accepts == 2  # ours, and Twisted's, which knows what to make of it
         assert here.poller.getReaders() == []
         poor.poor = False
-        clock.advance(REST)
+        clock.advance(PAUSE)
         assert await echoes(client)
         assert clock.getDelayedCalls() == []
 

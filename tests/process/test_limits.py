@@ -85,7 +85,7 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
     port = free_port()
     command = (*TWISTD, "--port", str(port), "--max-connections", "100000", "--backlog", "511")
     with daemon("sh", "-c", 'ulimit -n 128; exec "$@"', "sh", *command, cwd=tmp_path) as echod:
-        echod.wait_for("max-connections is 100000, but the process may open 128 files: 64 it is")
+        echod.wait_for("max-connections: 100000 is more than the limit of open files (128) allows; using 64")
         assert exchange(port, RECORD) == RECORD
         before = echod.settled_descriptors()
         for _ in range(2):

@@ -8,7 +8,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.server.accept_pause import INTERVAL, REST, AcceptPause
+from echod.server.accept_pause import LOG_INTERVAL, PAUSE, AcceptPause
 from echod.server.port_close import close_without_loss
 from tests.support.memory import ReadingClock
 from tests.unit.test_limits import LimitsTestCase
@@ -40,7 +40,7 @@ class AcceptRestTests(LimitsTestCase):
         self.port.startListening()
         self.addCleanup(self.close)
         self.poor = self.port.socket = Poor(self.port.socket)
-        self.rest = AcceptPause(self.port, self.reactor)
+        self.pause = AcceptPause(self.port, self.reactor)
         self.log = EventLoggingObserver()
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
@@ -48,7 +48,7 @@ class AcceptRestTests(LimitsTestCase):
     def close(self) -> None:
         if self.port.connected:
             close_without_loss(self.port)
-        self.rest.stop()
+        self.pause.stop()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def turn(self) -> None:
@@ -65,7 +65,7 @@ class AcceptRestTests(LimitsTestCase):
             self.turn()
         self.assertEqual(self.poor.accepts, 1)
         self.assertEqual(self.told(), ["1: Could not accept new connection (ENFILE)"])
-        self.reactor.advance(REST)
+        self.reactor.advance(PAUSE)
         self.poor.lacks = None
         with socket.create_connection(self.port.socket.getsockname(), timeout=5):
             self.turn()
@@ -75,10 +75,10 @@ class AcceptRestTests(LimitsTestCase):
 
     def test_failures_are_summed(self) -> None:
         self.poor.lacks = errno.ENOMEM
-        for _ in range(int(INTERVAL / REST) + 1):
+        for _ in range(int(LOG_INTERVAL / PAUSE) + 1):
             self.turn()
-            self.reactor.advance(REST)
-        self.assertEqual([line.split(":")[0] for line in self.told()], ["1", str(int(INTERVAL / REST))])
+            self.reactor.advance(PAUSE)
+        self.assertEqual([line.split(":")[0] for line in self.told()], ["1", str(int(LOG_INTERVAL / PAUSE))])
         self.assertEqual(len(self.log), 2)
 
     def test_a_port_that_closes_while_it_rests(self) -> None:

@@ -16,8 +16,7 @@ from echod.admin.totals import BATCH
 from echod.common.addresses import HostPort
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
-from echod.server.observer import WAIT_BOUNDS
-from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts, TLSFailure
+from echod.server.summary import WAIT_BOUNDS, CloseReason, ConnectionSummary, TLSFacts, TLSFailure
 from echod.server.tls import _failure_of
 from tests.support.admin import Scene
 from tests.support.memory import MemoryTransport

@@ -6,14 +6,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.server.deadlines import Deadlines, Place, Second
+from echod.server.deadlines import Deadlines, Second, Slot
 
 
 class One:
     """What has a deadline, and notes when it passed."""
 
     due = 0.0
-    place: Place = None
+    slot: Slot = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class FiringTests(DeadlinesTestCase):
                 self.assertEqual(one.passed, [], seconds)
             self.clock.advance(0.03125)
             self.assertEqual(len(one.passed), 1, seconds)
-            self.assertIs(one.place, None)
+            self.assertIs(one.slot, None)
             self.assertLessEqual(one.passed[0] - began - seconds, 0.03125)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -152,7 +152,7 @@ class DisarmTests(DeadlinesTestCase):
     def test_one_that_is_about_to_pass(self) -> None:
         one = self.one(3)
         self.clock.pump([0.25] * 11)
-        self.assertNotIsInstance(one.place, Second)
+        self.assertNotIsInstance(one.slot, Second)
         self.deadlines.disarm(one)
         self.clock.advance(1)
         self.assertEqual(one.passed, [])
@@ -241,7 +241,7 @@ class ModelTests(SynchronousTestCase):
                 due.pop(who, None)
             elif what == "advance":
                 advance(seconds)
-            self.assertEqual({n for n, one in enumerate(ones) if one.place is not None}, set(due))
+            self.assertEqual({n for n, one in enumerate(ones) if one.slot is not None}, set(due))
         advance(60)
         self.assertEqual([one.passed for one in ones], expected)
         self.assertEqual(clock.getDelayedCalls(), [])

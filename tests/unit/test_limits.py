@@ -126,7 +126,7 @@ class ProxiedTests(LimitsTestCase):
     def check_nothing_is_left(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.connections), 0)
-        self.assertIsNone(self.serving.admission.crowded())
+        self.assertIsNone(self.serving.admission.full())
 
     def test_the_client_is_who_the_header_says(self) -> None:
         transport = self.proxied(self.header("192.0.2.1") + RECORD[:100])

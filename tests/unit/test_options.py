@@ -126,8 +126,8 @@ class ServerConfigurationTests(SynchronousTestCase):
             self.assertIn("echod.toml: unknown key", str(refused.exception))
 
     def test_the_wait_for_a_last_record_ends_before_the_drain_does(self) -> None:
-        self.assertEqual(ServerConfiguration().exchange.quiet, QUIET)
-        self.assertEqual(ServerConfiguration(drain_timeout=0.2).exchange.quiet, 0.1)
+        self.assertEqual(ServerConfiguration().rules.quiet, QUIET)
+        self.assertEqual(ServerConfiguration(drain_timeout=0.2).rules.quiet, 0.1)
 
     def test_made_in_python_it_is_checked_too(self) -> None:
         with self.assertRaises(ConfigurationError) as refused:

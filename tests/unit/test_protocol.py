@@ -20,7 +20,7 @@ from tests.unit.test_records import cut
 
 ONE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 KEEP_ALIVE = replace(ONE, keep_alive=True)
-STREAM = ServerConfiguration(stream=True).exchange
+STREAM = ServerConfiguration(stream=True).rules
 
 
 class Connection:
@@ -33,8 +33,8 @@ class Connection:
         self.transport = MemoryTransport(flushing)
         self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
         admission = Admission(AccessList(()), None, None)
-        service = ServerContext(exchange, self.clock, self.connections, admission, self.observer)
-        echo = EchoFactory(service, "test").buildProtocol(self.transport.peerAddr)
+        context = ServerContext(exchange, self.clock, self.connections, admission, self.observer)
+        echo = EchoFactory(context, "test").buildProtocol(self.transport.peerAddr)
         assert echo is not None
         self.echo = echo
         self.transport.connect(echo)

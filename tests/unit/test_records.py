@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.matcher import first_difference
-from echod.server.record_buffer import RecordBuffer
+from echod.server.exchange import RecordBuffer
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -58,7 +58,7 @@ class MemoryEndpoint:
 
 def serving(clock: Clock, connections: Connections, observer: IConnectionObserver) -> ServerContext:
     return ServerContext(
-        exchange=KEEP_ALIVE,
+        rules=KEEP_ALIVE,
         clock=clock,
         connections=connections,
         admission=Admission(AccessList(()), None, None),
@@ -90,7 +90,7 @@ class ServiceTestCase(SynchronousTestCase):
             self.clock,
             self.supervisor,
             DRAIN_TIMEOUT,
-            load_again=[("file", self.load)],
+            reloaders=[("file", self.load)],
             give_up=lambda: self.given_up.append("given up"),
         )
 

@@ -54,7 +54,7 @@ class Observed:
     @property
     def most_connections(self) -> int | None:
         """How many connections may be open; None is no limit."""
-        return self._service.connections.most
+        return self._service.connections.limit
 
     @property
     def certificate_not_after(self) -> float | None:

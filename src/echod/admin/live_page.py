@@ -9,7 +9,7 @@ from echod.admin.reactor_lag import INTERVAL
 from echod.admin.requests import AdminRequest
 from echod.admin.responses import TEXT, Answer, always
 from echod.admin.totals import Figures
-from echod.server.observer import WAIT_BOUNDS
+from echod.server.summary import WAIT_BOUNDS
 
 __all__ = ["Live", "quantile"]
 

@@ -9,9 +9,9 @@ from math import inf
 from zope.interface import implementer
 
 from echod.server.connections import Connection
-from echod.server.observer import WAIT_BOUNDS, IConnectionObserver
+from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
-from echod.server.summary import REFUSALS, CloseReason, ConnectionSummary, TLSFailure
+from echod.server.summary import REFUSALS, WAIT_BOUNDS, CloseReason, ConnectionSummary, TLSFailure
 
 __all__ = ["DURATION_BOUNDS", "Counts", "Figures", "Totals"]
 

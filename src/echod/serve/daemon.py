@@ -79,14 +79,14 @@ def daemon(configuration: ServerConfiguration) -> Service:
         observer=Observers(observers),
         supervisor=Systemd.from_environment(os.environ, reactor),
         descriptors=descriptor_limit(),
-        load_again=reopen,
+        reloaders=reopen,
         waits=None if totals is None else totals.waits,
     )
     reactor.addSystemEventTrigger("after", "shutdown", refusals.close)
     reactor.addSystemEventTrigger("before", "shutdown", on_next_stop_signal, reactor, service.cut)
     on_signal(reactor, signal.SIGHUP, service.reload)
     # Without an access log too: what rotates logs may signal whatever runs, and the signal's default is to kill.
-    reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, lambda: service.load(reopen))
+    reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, lambda: service.run_reloaders(reopen))
     if configuration.admin is None or totals is None:
         return service
     from echod.admin.service import make_admin

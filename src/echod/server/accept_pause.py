@@ -1,8 +1,7 @@
-"""When the host cannot give a connection: no descriptor, no memory.
+"""The pause after an accept that failed because the host had no descriptor or no memory left.
 
-The kernel then leaves the connection in the queue and the socket readable, and Twisted's port would try
-again in every turn of the reactor, with a line of log each. nginx rests for 500 ms in that case; so
-does this.
+The kernel then keeps the connection in the queue and the socket readable: Twisted's port would try again in every turn
+of the reactor, with a log line each time. nginx pauses for 500 ms in that case, and so does echod.
 """
 
 from typing import Any
@@ -13,16 +12,16 @@ from zope.interface import implementer
 
 __all__ = ["AcceptPause"]
 
-REST = 0.5
-"""Seconds for which nothing is accepted after an accept that failed."""
+PAUSE = 0.5
+"""Seconds without accepts after an accept that failed."""
 
-INTERVAL = 10.0
-"""Seconds for which failures are summed before the log tells of them again."""
+LOG_INTERVAL = 10.0
+"""Seconds between two log lines about failed accepts; each line has the number of failures since the one before."""
 
 
 @implementer(ILogObserver)
 class AcceptPause:
-    """Is told by one of Twisted's ports what it would log of its accepts, and lets the port rest."""
+    """Pauses one of Twisted's ports when it logs that an accept failed."""
 
     _log = Logger()
 
@@ -30,35 +29,36 @@ class AcceptPause:
         self._port: Any = port
         self._clock = clock
         self._timer: IDelayedCall | None = None
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
         self._failures = 0
-        # Not a public name, but the only way to hear of it. A port without it tries and logs as it always did.
+        # A private name, but a failed accept is reported nowhere else. A port without it retries and logs as in
+        # Twisted.
         if hasattr(self._port, "_logger"):
             self._port._logger = Logger(namespace="twisted.internet.tcp", observer=self)  # noqa: SLF001 - see above
 
     def __call__(self, event: LogEvent) -> None:
-        """Rest, and log it, or sum it up. What else the same accept has to say is left out."""
+        """Pause the port, and log the failure or count it. Further events of the same accept are dropped."""
         if self._timer is not None:
             return
         self._failures += 1
         now = self._clock.seconds()
-        if self._told_at is None or now - self._told_at >= INTERVAL:
+        if self._logged_at is None or now - self._logged_at >= LOG_INTERVAL:
             self._log.warn(
                 "cannot accept connections now, {failures} time(s): {problem}",
                 failures=self._failures,
                 problem=formatEvent(event),
             )
-            self._told_at = now
+            self._logged_at = now
             self._failures = 0
         self._port.stopReading()
-        self._timer = self._clock.callLater(REST, self._go_on)
+        self._timer = self._clock.callLater(PAUSE, self._resume)
 
     def stop(self) -> None:
-        """Rest no more: the port closes."""
+        """End the pause, because the port closes."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self._timer = None
         self._port.startReading()

@@ -1,4 +1,4 @@
-"""All connections that are open: what a server that stops has to wait for."""
+"""The open connections of a daemon: a server that stops waits for them."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,21 +9,21 @@ __all__ = ["Connection", "Connections"]
 
 
 class Connection(Protocol):
-    """One that is open."""
+    """The interface of an open connection."""
 
     def drain(self) -> None:
-        """End as soon as what is under way is done."""
+        """Close after the present record."""
 
     def cut(self) -> None:
-        """End now."""
+        """Close now, by a reset."""
 
 
 class Connections:
-    """The open connections of one daemon, over all its listeners."""
+    """The open connections of one daemon, of all its listeners."""
 
-    def __init__(self, most: int | None = None) -> None:
-        """`most` is how many may be open, for those who look; None is no limit. `Admission` holds it."""
-        self.most = most
+    def __init__(self, limit: int | None = None) -> None:
+        """`limit` is the number of connections that `Admission` admits, for display; None: no limit."""
+        self.limit = limit
         self._open: set[Connection] = set()
         self._draining = False
         self._drained: Deferred[None] | None = None
@@ -35,34 +35,31 @@ class Connections:
         return iter(self._open)
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection that has just opened; one that comes during a drain is told so."""
+        """Add a connection that has just opened; during a drain, drain it."""
         self._open.add(connection)
         if self._draining:
             connection.drain()
 
     def discard(self, connection: Connection) -> None:
-        """Let go of a connection that is over."""
+        """Remove a connection that has ended."""
         self._open.discard(connection)
-        if not self._open and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        self._end_drain_if_empty()
 
     def drain(self) -> Deferred[None]:
-        """Tell every connection to end after the record under way; the Deferred fires when all are gone.
-
-        To be called once.
-        """
+        """Drain every connection; return a Deferred that fires when all have ended. To be called once."""
         self._draining = True
-        drained: Deferred[None] = Deferred()
-        self._drained = drained
+        drained = self._drained = Deferred[None]()
         for connection in tuple(self._open):
             connection.drain()
-        if not self._open and self._drained is not None:
-            self._drained = None
-            drained.callback(None)
+        self._end_drain_if_empty()
         return drained
 
     def cut(self) -> None:
-        """End every connection now."""
+        """Cut every connection."""
         for connection in tuple(self._open):
             connection.cut()
+
+    def _end_drain_if_empty(self) -> None:
+        if not self._open and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)

@@ -1,123 +1,125 @@
-"""Deadlines of many connections, nearly all of which never come.
+"""Deadlines of many connections, few of which ever pass.
 
-A delayed call for each connection takes 400 bytes and 5 µs (measured: callLater and cancel, Twisted 26.10), and
-is wasted on a connection that ends in time. So what is due in a second to come is kept with all
-else that is due in that second, in a set; when the second begins, each that is left gets a delayed call of
-its own. A deadline is kept to the moment, all the same.
+A delayed call for each connection would take 400 bytes and 5 µs (measured: callLater and cancel, Twisted 26.10), for a
+connection that nearly always ends in time. So the deadlines of one second are kept in one set; when that second begins,
+each one left in it gets a delayed call. Every deadline passes at its own moment.
 """
 
-from typing import Protocol as Shape
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["Deadlines", "Due", "Place"]
+__all__ = ["DeadlineOwner", "Deadlines", "Slot"]
 
 
-class Due(Shape):
-    """What has a deadline."""
+class DeadlineOwner(Protocol):
+    """The interface of an object with a deadline."""
 
     due: float
-    """When, in seconds by the clock. While armed it may be moved to a later time, and that is all it takes to do so."""
-    place: "Place"
-    """Where it is kept, which is for `Deadlines` to write. None where it is not armed, and so at first."""
+    """The time of the deadline, in seconds of the clock. While armed, it may be set to a later time directly."""
+    slot: "Slot"
+    """Where the deadline is kept, written by `Deadlines`. None: not armed, as at first."""
 
     def deadline_passed(self) -> None:
-        """Take note that the time is up. It is not armed any more."""
+        """Handle the deadline. It is no longer armed."""
 
 
 class Second:
-    """What is due in one second, or was when it was armed."""
+    """The deadlines that pass within one second, or did so when they were armed."""
 
-    __slots__ = ("members", "number")
+    __slots__ = ("number", "owners")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.members: set[Due] = set()
+        self.owners: set[DeadlineOwner] = set()
 
 
-Place = Second | IDelayedCall | None
+Slot = Second | IDelayedCall | None
 
 
 class Deadlines:
-    """Keeps deadlines by the clock it is given. While any is armed it has a delayed call pending; with none, none."""
+    """Keeps deadlines. It has a delayed call pending while a deadline is armed, and none otherwise."""
 
     def __init__(self, clock: IReactorTime) -> None:
-        """`clock` is in seconds; deadlines hold through a step of the wall clock where it is monotonic."""
+        """On a monotonic clock, a step of the wall clock moves no deadline."""
         self._clock = clock
         self._seconds: dict[int, Second] = {}
-        self._waiting = 0
-        """How many are kept in a `Second`."""
+        self._kept = 0
+        """How many deadlines are in `_seconds`."""
         self._current = 0
-        """The second whose members have their own delayed calls, as have those of seconds before it."""
+        """The present second: its deadlines, and those of earlier seconds, have delayed calls of their own."""
         self._tick: IDelayedCall | None = None
 
-    def arm(self, who: Due, seconds: float) -> None:
-        """Have `who` told in `seconds` (0 or more) from now, in place of a deadline that it had before."""
+    def arm(self, owner: DeadlineOwner, seconds: float) -> None:
+        """Set the deadline of `owner` to `seconds` (0 or more) from now, in place of its present one."""
         now = self._clock.seconds()
-        who.due = now + seconds
-        before = who.place
-        if isinstance(before, Second) and before.number <= who.due:
-            return  # where it is, it is found in time
-        self._keep(who, now)
-        self._leave(before, who)
+        owner.due = now + seconds
+        before = owner.slot
+        if isinstance(before, Second) and before.number <= owner.due:
+            return  # the earlier second finds it in time
+        self._keep(owner, now)
+        self._release(before, owner)
 
-    def disarm(self, who: Due) -> None:
-        """Forget about `who`, if it is armed."""
-        place, who.place = who.place, None
-        self._leave(place, who)
+    def disarm(self, owner: DeadlineOwner) -> None:
+        """Remove the deadline of `owner`, if it has one."""
+        slot, owner.slot = owner.slot, None
+        self._release(slot, owner)
 
-    def _keep(self, who: Due, now: float) -> None:
-        if not self._waiting:
+    def _keep(self, owner: DeadlineOwner, now: float) -> None:
+        if not self._kept:
             self._current = int(now)
-        number = int(who.due)
+        number = int(owner.due)
         if number <= self._current:
-            # Not below 0: it may have passed already, where the process slept or the clock went on since it was read.
-            who.place = self._clock.callLater(max(0.0, who.due - now), self._passed, who)
+            # Clamped at 0: the time may have passed already, if the process slept or the clock was read a while ago.
+            owner.slot = self._clock.callLater(max(0.0, owner.due - now), self._passed, owner)
             return
         second = self._seconds.get(number)
         if second is None:
             second = self._seconds[number] = Second(number)
-        second.members.add(who)
-        who.place = second
-        self._waiting += 1
+        second.owners.add(owner)
+        owner.slot = second
+        self._kept += 1
         if self._tick is None:
-            self._wait(now)
+            self._schedule_tick(now)
 
-    def _leave(self, place: Place, who: Due) -> None:
-        if place is None:
+    def _release(self, slot: Slot, owner: DeadlineOwner) -> None:
+        if slot is None:
             return
-        if not isinstance(place, Second):
-            place.cancel()
+        if not isinstance(slot, Second):
+            slot.cancel()
             return
-        place.members.discard(who)
-        self._waiting -= 1
-        if not self._waiting:
+        slot.owners.discard(owner)
+        self._kept -= 1
+        if not self._kept:
             self._seconds.clear()
             if self._tick is not None:
                 self._tick.cancel()
                 self._tick = None
 
-    def _passed(self, who: Due) -> None:
-        who.place = None
+    def _passed(self, owner: DeadlineOwner) -> None:
+        owner.slot = None
         now = self._clock.seconds()
-        if who.due > now:  # it was moved
-            self._keep(who, now)
+        if owner.due > now:  # it was set to a later time
+            self._keep(owner, now)
         else:
-            who.deadline_passed()
+            owner.deadline_passed()
 
-    def _wait(self, now: float) -> None:
-        """Have the next second begin in time. `now` is what `_current` was taken from, so it is still to come."""
-        self._tick = self._clock.callLater(self._current + 1 - now, self._next)
+    def _schedule_tick(self, now: float) -> None:
+        """Schedule the beginning of the next second.
 
-    def _next(self) -> None:
-        """Begin the second that has come, and those before it that the process slept through."""
+        `_current` was taken from `now`, so that second is still to come.
+        """
+        self._tick = self._clock.callLater(self._current + 1 - now, self._begin_second)
+
+    def _begin_second(self) -> None:
+        """Begin the present second, and those before it that the process slept through."""
         self._tick = None
         now = self._clock.seconds()
         self._current = int(now)
         for number in [each for each in self._seconds if each <= self._current]:
-            members = self._seconds.pop(number).members
-            self._waiting -= len(members)
-            for who in members:
-                self._keep(who, now)
-        if self._waiting and self._tick is None:
-            self._wait(now)
+            owners = self._seconds.pop(number).owners
+            self._kept -= len(owners)
+            for owner in owners:
+                self._keep(owner, now)
+        if self._kept and self._tick is None:
+            self._schedule_tick(now)

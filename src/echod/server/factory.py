@@ -1,16 +1,18 @@
 """What a listener makes its connections with."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
 from echod.common.addresses import HostPort, display_host
 from echod.server.admission import Admission
-from echod.server.config import ExchangeRules
+from echod.server.config import ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
 from echod.server.deadlines import Deadlines
-from echod.server.observer import IConnectionObserver
+from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import CloseReason, ConnectionSummary
 
@@ -19,45 +21,66 @@ __all__ = ["EchoFactory", "ServerContext", "host_port"]
 
 @dataclass(frozen=True)
 class ServerContext:
-    """What the connections of all listeners of one daemon have in common."""
+    """What the connections of all listeners of one daemon share."""
 
-    exchange: ExchangeRules
+    rules: ExchangeRules
     clock: IReactorTime
     connections: Connections
     admission: Admission
     observer: IConnectionObserver
     waits: list[int] | None = None
-    """Where to count how long each record took to come, as `echod.server.observer.WAIT_BOUNDS` says."""
+    """The counts of record wait times, by `echod.server.summary.WAIT_BOUNDS`; None: they are not counted."""
 
 
 class EchoFactory(Factory):
-    """Makes the connections of one listener, or refuses them, and tells their ends."""
+    """Makes the connections of one listener, or refuses them, and reports their ends."""
 
     noisy = False
+    _log = Logger()
 
-    def __init__(self, service: ServerContext, listener: str, connection: type[EchoProtocol] = EchoProtocol) -> None:
-        """`listener` is the listener's name, for those who are told; `connection` the class to make."""
-        self._service = service
+    def __init__(self, context: ServerContext, listener: str, protocol: type[EchoProtocol] = EchoProtocol) -> None:
+        """`listener` is the listener's name in summaries."""
+        self._context = context
         self._listener = listener
-        self._connection = connection
-        self._deadlines = Deadlines(service.clock)
-        self._tell = service.observer.connection_ended
-        self.waits = None if service.exchange.stream else service.waits  # a stream has no records
+        self._protocol = protocol
+        self._notify = context.observer.connection_ended
+        self.rules = context.rules
+        self.seconds = context.clock.seconds
+        self.deadlines = Deadlines(context.clock)
+        self.waits = None if context.rules.stream else context.waits  # a stream has no records
+
+    @classmethod
+    def standalone(
+        cls, configuration: ServerConfiguration, clock: IReactorTime, observer: IConnectionObserver | None = None
+    ) -> Self:
+        """Return a factory for any stream endpoint of another Twisted program.
+
+        Of `configuration`, the options of the exchange and of admission count: record-size, timeout, keep-alive,
+        stream, max-connections, max-connections-per-host, allow. `clock` is the reactor.
+        """
+        context = ServerContext(
+            rules=configuration.rules,
+            clock=clock,
+            connections=Connections(configuration.max_connections),
+            admission=Admission.from_configuration(configuration, configuration.max_connections),
+            observer=NullObserver() if observer is None else observer,
+        )
+        return cls(context, "standalone")
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
-        """Make the connection of the client at `addr`; None refuses it, and its socket is closed."""
+        """Make the connection of the client at `addr`. None: it is refused, and the transport closes its socket."""
         peer = host_port(addr)
-        refusal = self._service.admission.refusal(peer.host)
+        refusal = self._context.admission.refusal(peer.host)
         if refusal is not None:
-            self.tell_unserved(peer, refusal)
+            self.report_unserved(peer, refusal)
             return None
-        return self._connection(peer, self._service.exchange, self._service.clock, self._deadlines, self)
+        return self._protocol(self, peer)
 
-    def tell_unserved(
+    def report_unserved(
         self, peer: HostPort, reason: CloseReason, bytes_received: int = 0, duration: float = 0.0
     ) -> None:
-        """Tell the observer of a client that never came to sending a record."""
-        self._tell(
+        """Report a connection that ended before its exchange began."""
+        self._report(
             ConnectionSummary(
                 peer=peer,
                 listener=self._listener,
@@ -69,31 +92,40 @@ class EchoFactory(Factory):
             )
         )
 
-    # ConnectionKeeper
+    # ConnectionOwner
 
-    def connection_began(self, connection: EchoProtocol) -> None:
-        """Count it among the open ones."""
-        self._service.admission.enter(connection.peer.host)
-        self._service.connections.add(connection)
+    def connection_opened(self, connection: EchoProtocol) -> None:
+        """Count a connection as open."""
+        self._context.admission.enter(connection.peer.host)
+        self._context.connections.add(connection)
 
-    def connection_ended(self, connection: EchoProtocol, reason: CloseReason) -> None:
-        """Tell the observer, then whoever waits for the last connection to end."""
-        self._service.admission.leave(connection.peer.host)
-        self._tell(
+    def connection_closed(self, connection: EchoProtocol) -> None:
+        """Report a connection to the observer; then count it as closed, which may end a drain."""
+        exchange = connection.exchange
+        reason = exchange.reason
+        assert reason is not None, "the end of an exchange has a reason"
+        self._context.admission.leave(connection.peer.host)
+        self._report(
             ConnectionSummary(
                 peer=connection.peer,
                 listener=self._listener,
                 reason=reason,
-                records=connection.records,
-                bytes_received=connection.bytes_received,
-                bytes_sent=connection.bytes_sent,
-                duration=self._service.clock.seconds() - connection.started,
+                records=exchange.records,
+                bytes_received=exchange.bytes_received,
+                bytes_sent=exchange.bytes_sent,
+                duration=self.seconds() - exchange.opened_at,
                 tls=connection.tls,
                 tls_failure=connection.tls_failure,
-                waited=connection.waited,
+                waited=exchange.waited,
             )
         )
-        self._service.connections.discard(connection)
+        self._context.connections.discard(connection)
+
+    def _report(self, summary: ConnectionSummary) -> None:
+        try:
+            self._notify(summary)
+        except Exception:  # an observer's fault must not keep a stopping server waiting for this connection
+            self._log.failure("an observer of connections failed")
 
 
 def host_port(address: object) -> HostPort:

@@ -1,4 +1,4 @@
-"""Where connections come from: the dual-stack socket, and endpoints given as strings."""
+"""Listening sockets: the dual-stack endpoint, and endpoints from Twisted's endpoint strings."""
 
 import errno
 import socket
@@ -26,21 +26,20 @@ ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interf
 
 
 class SocketMaker(Protocol):
-    """`socket.create_server`, or what stands in for it."""
+    """The signature of `socket.create_server`, as far as it is used."""
 
     def __call__(
         self, address: tuple[str, int], *, family: int, backlog: int, reuse_port: bool, dualstack_ipv6: bool
     ) -> socket.socket:
-        """Return a bound and listening socket; raise OSError."""
+        """Return a bound and listening socket. Raises OSError."""
 
 
 @implementer(IStreamServerEndpoint)
 class DualStackEndpoint:
-    """Listens on one TCP socket; on `::` it takes IPv6 and IPv4 alike.
+    """Listens on one TCP socket; on `::` it accepts IPv6 and IPv4 clients.
 
-    Twisted leaves IPV6_V6ONLY to the system's `net.ipv6.bindv6only`, so the socket is made
-    here, with that option off, and adopted. Where the host knows no IPv6 at all, `::` means
-    0.0.0.0, and the log says so.
+    Twisted leaves IPV6_V6ONLY to the system's `net.ipv6.bindv6only`. So the socket is created here, with that option
+    off, and adopted. On a host without IPv6, `::` means 0.0.0.0, and a log line says so.
     """
 
     _log = Logger()
@@ -66,13 +65,13 @@ class DualStackEndpoint:
         return str(HostPort(self._interface, self._port))
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
-        """Listen. The Deferred has fired already: with the port, or with an OSError."""
+        """Listen; return a Deferred that has fired already, with the port or with an OSError."""
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
         with self._bound() as bound:
             bound.setblocking(False)
-            # adoptStreamPort duplicates the descriptor; ours is closed on the way out.
+            # adoptStreamPort duplicates the descriptor; this one is closed at the end of the block.
             return self._reactor.adoptStreamPort(bound.fileno(), bound.family, cast("ServerFactory[Any]", factory))
 
     def _bound(self) -> socket.socket:
@@ -82,7 +81,7 @@ class DualStackEndpoint:
             if self._interface != ANY_IPV6 or problem.errno != errno.EAFNOSUPPORT:
                 raise
         self._log.warn(
-            "this host has no IPv6: listening on {address}, IPv4 only", address=HostPort(ANY_IPV4, self._port)
+            "this host has no IPv6: listening on {address}, for IPv4 only", address=HostPort(ANY_IPV4, self._port)
         )
         return self._create(ANY_IPV4)
 
@@ -91,7 +90,7 @@ class DualStackEndpoint:
             interface, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
         )[0]
         return self._create_server(
-            address,  # type: ignore[arg-type]  # create_server takes scoped addresses too; typeshed knows pairs only
+            address,  # type: ignore[arg-type]  # create_server accepts scoped addresses too; typeshed lists pairs only
             family=family,
             backlog=self._backlog,
             reuse_port=self._reuse_port,
@@ -100,14 +99,13 @@ class DualStackEndpoint:
 
 
 def endpoint_from_string(reactor: object, description: str) -> IStreamServerEndpoint:
-    """Return the endpoint that a Twisted endpoint string means.
+    """Return the endpoint of a Twisted endpoint string, without the prefix `haproxy:`, which `assembly` handles.
 
-    Raises ConfigurationError for one that Twisted cannot read. `haproxy:` and `systemd:`, which say more
-    than where to listen, are `assembly`'s to look at.
+    Raises ConfigurationError for a string that Twisted cannot parse.
     """
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
-    except Exception as problem:  # Twisted and its endpoint plugins raise all kinds
+    except Exception as problem:  # Twisted and its endpoint plugins raise many types
         hint = " (a colon in an address is written \\:)" if "::" in description else ""
-        raise ConfigurationError(f"{description!r} is no server endpoint: {problem}{hint}") from None
+        raise ConfigurationError(f"{description!r} is not a server endpoint: {problem}{hint}") from None
     return endpoint

@@ -1,8 +1,7 @@
-"""The PROXY protocol's header, versions 1 and 2: bytes in, the client's address out.
+"""The parser of the PROXY protocol's header, versions 1 and 2: bytes in, the client's address out.
 
-Rules and numbers are those of the PROXY protocol specification (HAProxy, 2020/03/05). Twisted
-has parsers too, but they want the header's first bytes in one piece, and some malformed headers
-leave them as an unexpected exception.
+The rules and the numbers are those of the PROXY protocol specification (HAProxy, 2020/03/05). Twisted's own parsers
+need the header's first bytes in one piece, and raise unexpected exceptions for some malformed headers.
 """
 
 import struct
@@ -22,9 +21,9 @@ V2_FIXED = 16
 """Bytes before the addresses: signature, version and command, family, length (section 2.2)."""
 
 V2_LONGEST = 536
-"""Bytes that a receiver must be able to take (section 2.2): 16 fixed, 216 of addresses, the rest extensions.
+"""Bytes that a receiver must accept (section 2.2): 16 fixed, 216 of addresses, the rest extensions.
 
-A header that says it is longer is refused, so that no client can make the server hold 64 KiB for it.
+A header with a greater length is refused, so that no client makes the server hold 64 KiB for it.
 """
 
 _V2_ADDRESSES = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
@@ -32,45 +31,45 @@ _V2_ADDRESSES = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 
 _LOCAL = 0x20
 _PROXY = 0x21
-"""Version 2 with its two commands: the proxy speaks for itself, or for a client."""
+"""Version 2 with the command LOCAL, for a connection of the proxy's own, or PROXY, for a client's."""
 
 _LARGEST_PORT = 65535
 
 
 class MalformedHeader(Exception):
-    """The bytes are no PROXY header."""
+    """The bytes are not a PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyInfo:
-    """What a header says."""
+    """The content of a header."""
 
     client: HostPort | None
-    """The client's address; None where the proxy speaks for itself, or does not tell."""
+    """The client's address; None for a connection of the proxy's own, and for an unknown address family."""
     rest: bytes
-    """What came after the header."""
+    """The bytes after the header."""
 
 
 class ProxyHeaderReader:
-    """Gathers a header out of a byte stream, in whatever pieces it comes."""
+    """Reads a header from a stream of bytes, at every fragmentation."""
 
     def __init__(self) -> None:
         self._held = b""
 
     @property
     def pending(self) -> int:
-        """How many bytes have come so far."""
+        """The number of bytes read so far."""
         return len(self._held)
 
     def feed(self, data: bytes) -> ProxyInfo | None:
-        """Take `data`; return what the header says once it is whole, None before.
+        """Take `data`; return the header's content once it is complete, None before.
 
-        Raises MalformedHeader as soon as the bytes can be no header.
+        Raises MalformedHeader as soon as the bytes cannot begin a header.
         """
         self._held += data
-        if _agree(self._held, V2_START):
+        if _may_begin(self._held, V2_START):
             return self._version_2()
-        if _agree(self._held, V1_START):
+        if _may_begin(self._held, V1_START):
             return self._version_1()
         raise MalformedHeader("neither version's signature")
 
@@ -94,7 +93,7 @@ class ProxyHeaderReader:
             return None
         rest = self._held[whole:]
         form = _V2_ADDRESSES.get(family)
-        if command == _LOCAL or form is None:  # no form: a family that carries no TCP address
+        if command == _LOCAL or form is None:  # no form: an address family without TCP
             return ProxyInfo(None, rest)
         if length < struct.calcsize(form):
             raise MalformedHeader("addresses cut short")
@@ -103,7 +102,7 @@ class ProxyHeaderReader:
         return ProxyInfo(HostPort(str(address), port), rest)
 
 
-def _agree(held: bytes, start: bytes) -> bool:
+def _may_begin(held: bytes, start: bytes) -> bool:
     return held.startswith(start) or start.startswith(held)
 
 

@@ -1,12 +1,13 @@
-"""The daemon's life: listen, serve, load again, drain, end."""
+"""The daemon's life as a Twisted service: listen, serve, reload, drain, end."""
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
     IReactorTime,
@@ -16,7 +17,6 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError, ListenError
 from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
@@ -30,22 +30,22 @@ __all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
 
 @dataclass(frozen=True)
 class Listener:
-    """An endpoint and what serves its clients."""
+    """An endpoint, and the factory for its clients' connections."""
 
     name: str
     endpoint: IStreamServerEndpoint
     factory: IProtocolFactory
     inherited: bool = False
-    """Whether the socket is another process's, which keeps it: what waits in its queue is not lost when we close."""
+    """Whether another process keeps the socket too: its queue of connections then outlasts the daemon."""
 
 
 @dataclass(frozen=True)
-class _Open:
+class _OpenListener:
     """A listener that listens."""
 
     listener: Listener
     port: IListeningPort
-    rest: AcceptPause
+    pause: AcceptPause
 
 
 class EchoService(Service):
@@ -61,55 +61,58 @@ class EchoService(Service):
         supervisor: ISupervisor,
         drain_timeout: float,
         *,
-        load_again: Sequence[tuple[str, Callable[[], None]]],
+        reloaders: Sequence[tuple[str, Callable[[], None]]],
         give_up: Callable[[], object],
         tls: ServerTLS | None = None,
     ) -> None:
-        """`load_again` are what `reload` calls; they may raise ConfigurationError. `give_up` ends the process.
+        """`reloaders` are (name, function) pairs for `reload`; a function may raise ConfigurationError.
 
-        `tls` is for those who look at the daemon.
+        `drain_timeout` is in seconds. `give_up` ends the process. `tls` is kept for display only.
         """
         self.tls = tls
         self.connections = connections
         self.draining = False
-        """Whether it accepts no more, and waits for what is open to end."""
+        """Whether the daemon accepts no more connections, and waits for the open ones to end."""
         self._listeners = listeners
         self._clock = clock
         self._supervisor = supervisor
         self._drain_timeout = drain_timeout
-        self._load_again = load_again
+        self._reloaders = reloaders
         self._give_up = give_up
-        self._ports: list[_Open] = []
+        self._ports: list[_OpenListener] = []
+        self._ready_call: IDelayedCall | None = None
 
     def privilegedStartService(self) -> None:
-        """Listen, while the process may still bind low ports.
+        """Listen, while the process may still bind ports below 1024.
 
-        Raises ListenError, and then listens nowhere: a daemon that is deaf on one of its
-        listeners must not look as if it ran.
+        Raises ListenError, and then nothing listens: a daemon without one of its listeners must not seem to run.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         for listener in self._listeners:
             self._listen(listener)
 
     def startService(self) -> None:
-        """Serve. Listens first where nothing has called `privilegedStartService`."""
+        """Serve. Listens first if `privilegedStartService` was not called."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         if not self._ports:
             self.privilegedStartService()
-        # When the reactor turns, and not before: ready means that clients are served.
-        self._becoming_ready = self._clock.callLater(0, self._supervisor.ready, self.status)
+        # In the reactor's first turn, and not before: "ready" means that clients are served.
+        self._ready_call = self._clock.callLater(0, self._supervisor.ready, self.status)
 
     def stopService(self) -> "Deferred[None]":
-        """Stop accepting at once; the Deferred fires when the last connection is over.
+        """Stop accepting; return a Deferred that fires when the last connection has ended.
 
-        Records in flight have the drain timeout to finish; what is left then is cut.
+        Records in progress have the drain timeout to finish; what is left then is cut. A service that was never started
+        stops listening, if it listens.
         """
+        if not self.running:
+            return self._stop_listening()
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         self.draining = True
-        if self._becoming_ready.active():
-            self._becoming_ready.cancel()
+        if self._ready_call is not None and self._ready_call.active():
+            self._ready_call.cancel()
         self._supervisor.stopping()
-        stopped = self._stop_listening()
+        not_listening = self._stop_listening()
         if self.connections:
             self._log.info(
                 "stopping: {open} connection(s) have {timeout:g} s to finish",
@@ -119,93 +122,94 @@ class EchoService(Service):
         drained = self.connections.drain()
         timer = self._clock.callLater(self._drain_timeout, self.cut)
 
-        def disarm(_: object) -> "Deferred[None]":
+        def end(_: None) -> "Deferred[None]":
             if timer.active():
                 timer.cancel()
             self._supervisor.stopped()
-            return stopped
+            return not_listening
 
-        return drained.addCallback(disarm)
+        return drained.addCallback(end)
 
     def cut(self) -> None:
-        """End every connection now."""
+        """Cut every connection."""
         if self.connections:
             self._log.warn("cutting {open} connection(s)", open=len(self.connections))
         self.connections.cut()
 
     def reload(self) -> None:
-        """Load again what comes from files and may change: certificates, keys. What is bad keeps the old."""
+        """Load the files again that may change while the daemon runs. A bad file changes nothing, and is logged."""
         if not self.running:
             return
         self._supervisor.reloading()
-        self.load(self._load_again)
+        self.run_reloaders(self._reloaders)
         self._supervisor.ready(self.status)
 
-    def load(self, files: Sequence[tuple[str, Callable[[], None]]]) -> None:
-        """Load some of what `reload` loads. What is bad keeps the old, and the log says so."""
-        for what, load in files:
+    def run_reloaders(self, reloaders: Sequence[tuple[str, Callable[[], None]]]) -> None:
+        """Call some of the functions that `reload` calls. A bad file changes nothing, and is logged."""
+        for name, load in reloaders:
             try:
                 load()
             except ConfigurationError as problem:
-                self._log.error("the {what} stays as it was: {problem}", what=what, problem=problem)
+                self._log.error("the {name} stays as it was: {problem}", name=name, problem=problem)
             else:
-                self._log.info("loaded the {what} again", what=what)
+                self._log.info("loaded the {name} again", name=name)
 
     def status(self) -> str:
-        """Return how it does, in one line."""
+        """Return the daemon's status in one line."""
         return f"listening on {', '.join(self.places)}; {len(self.connections)} connection(s) open"
 
     @property
     def places(self) -> list[str]:
-        """Where it listens now, in words."""
+        """The addresses on which the daemon listens."""
         return [listening_address(each.port, each.listener.name) for each in self._ports]
 
     def _listen(self, listener: Listener) -> None:
         starting = True
         failed: ListenError | None = None
 
-        def take(failure: Failure) -> None:
+        def fail(failure: Failure) -> None:
             nonlocal failed
             failed = ListenError(f"cannot listen on {listener.name}: {system_error_text(failure.value)}")
-            if not starting:  # an endpoint that takes its time, and fails when nobody can catch it any more
+            if not starting:  # an endpoint that failed later, when no caller can catch the error
                 self._log.critical("{problem}", problem=failed)
                 self._give_up()
 
-        listener.endpoint.listen(listener.factory).addCallbacks(self._listening, take, (listener,))
+        listener.endpoint.listen(listener.factory).addCallbacks(self._listening, fail, (listener,))
         starting = False
         if failed is not None:
             self._stop_listening()
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append(_Open(listener, port, AcceptPause(port, self._clock)))
+        self._ports.append(_OpenListener(listener, port, AcceptPause(port, self._clock)))
         self._log.info("listening on {address}", address=listening_address(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
-        stopping = [Deferred.fromCoroutine(_stopped(each)) for each in ports]
-        return DeferredList(stopping).addCallback(lambda _: None)
+        if not ports:
+            return succeed(None)
+        return DeferredList([Deferred.fromCoroutine(_close(each)) for each in ports]).addCallback(lambda _: None)
 
 
-async def _stopped(leaving: _Open) -> None:
-    if not leaving.listener.inherited and IReadDescriptor.providedBy(leaving.port):
-        close_without_loss(leaving.port)
-        leaving.rest.stop()
+async def _close(listener: _OpenListener) -> None:
+    if not listener.listener.inherited and IReadDescriptor.providedBy(listener.port):
+        close_without_loss(listener.port)  # which may begin a pause
+        listener.pause.stop()
         return
-    leaving.rest.stop()
-    stopping = leaving.port.stopListening()
+    listener.pause.stop()
+    stopping = listener.port.stopListening()
     if stopping is not None:
         await stopping
 
 
 def listening_address(port: IListeningPort, name: str) -> str:
-    """Return where `port` listens; where its address says nothing, as of a Unix socket, the `name` it goes by."""
-    address: HostPort = host_port(port.getHost())
+    """Return the address of `port` for display; `name` if it has none, as a Unix socket."""
+    address = host_port(port.getHost())
     return str(address) if address.host else name
 
 
 def system_error_text(problem: BaseException | None) -> str:
-    """Return what the operating system said, without Twisted's words around it."""
+    """Return the operating system's words for a failure, without Twisted's around them."""
     inner = getattr(problem, "socketError", problem)
     if isinstance(inner, OSError) and inner.errno:
         return os.strerror(inner.errno).lower()

@@ -1,4 +1,4 @@
-"""Who started the daemon, and wants to know how it does: systemd, or nobody."""
+"""The supervisor that started the daemon and is notified of its state: systemd, or none."""
 
 import os
 import socket
@@ -13,130 +13,129 @@ from zope.interface import Interface, implementer
 __all__ = ["ISupervisor", "NullSupervisor", "Systemd"]
 
 STATUS_INTERVAL = 10.0
-"""Seconds between two lines of status where there is no watchdog to feed."""
+"""Seconds between two status notifications, if the unit has no watchdog."""
 
 RETRY = 0.1
-"""Seconds until what systemd had no room for is sent again."""
+"""Seconds until a datagram is sent again for which systemd's queue was full."""
 
 
 class ISupervisor(Interface):
-    """Is told of the daemon's life."""
+    """Receives the changes of the daemon's state."""
 
     def ready(status: Callable[[], str]) -> None:  # noqa: N805 - an interface's methods take no self
-        """It serves. `status` returns one line on how it does, whenever asked."""
+        """The daemon serves. `status` returns its present status in one line, and may be called at any time."""
 
     def reloading() -> None:
-        """It loads its files again; `ready` follows."""
+        """The daemon loads its files again; `ready` follows."""
 
     def stopping() -> None:
-        """It accepts no more, and drains."""
+        """The daemon accepts no more connections, and drains."""
 
     def stopped() -> None:
-        """The last connection is over."""
+        """The last connection has ended."""
 
 
 @implementer(ISupervisor)
 class NullSupervisor:
-    """Nobody wants to know."""
+    """The supervisor of a daemon that has none."""
 
     def ready(self, status: Callable[[], str]) -> None:
-        """Say nothing."""
+        """No-op."""
 
     def reloading(self) -> None:
-        """Say nothing."""
+        """No-op."""
 
     def stopping(self) -> None:
-        """Say nothing."""
+        """No-op."""
 
     def stopped(self) -> None:
-        """Say nothing."""
+        """No-op."""
 
 
 @implementer(ISupervisor)
 class Systemd:
-    """Tells systemd, by the protocol of sd_notify(3): a datagram of `NAME=value` lines.
+    """Notifies systemd by the protocol of sd_notify(3): datagrams of `NAME=value` lines.
 
-    Where the unit has WatchdogSec=, the watchdog is fed at half its interval, as
-    sd_watchdog_enabled(3) advises, by the reactor's own clock: a reactor that no longer turns feeds
-    nobody. STATUS goes along with it.
+    If the unit has WatchdogSec=, the watchdog is notified at half its interval, as sd_watchdog_enabled(3) advises, by a
+    call of the reactor: a reactor that hangs sends no notification. STATUS is sent with it.
     """
 
     def __init__(self, address: str, clock: IReactorTime, watchdog: float | None) -> None:
-        """`address` is the notification socket's, `watchdog` the interval in seconds."""
+        """Notify at the socket `address`; `watchdog` is the unit's interval in seconds. None: no watchdog."""
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._clock = clock
         self._watchdog = watchdog
-        self._feeding: LoopingCall | None = None
+        self._watchdog_loop: LoopingCall | None = None
         self._stopping = False
-        self._unsent: list[bytes] = []
+        self._queue: list[bytes] = []
         self._retry: IDelayedCall | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], clock: IReactorTime) -> Self | None:
-        """Return the systemd that the environment's variables tell of, or None."""
+        """Return the systemd of the environment's variables; None: they name none."""
         address = environment.get("NOTIFY_SOCKET")
         if not address:
             return None
-        told = environment.get("WATCHDOG_USEC", "")
-        microseconds = int(told) if told.isascii() and told.isdigit() else 0
+        interval = environment.get("WATCHDOG_USEC", "")
+        microseconds = int(interval) if interval.isascii() and interval.isdigit() else 0
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return cls(address, clock, microseconds / 1e6 if ours and microseconds else None)
 
     def ready(self, status: Callable[[], str]) -> None:
-        """Say READY, and from now on feed the watchdog."""
-        self._say("READY=1", f"STATUS={status()}")
-        if self._feeding is None:
-            self._feeding = LoopingCall(self._feed, status)
-            self._feeding.clock = self._clock
-            self._feeding.start(STATUS_INTERVAL if self._watchdog is None else self._watchdog / 2)
+        """Send READY; from now on, notify the watchdog."""
+        self._send("READY=1", f"STATUS={status()}")
+        if self._watchdog_loop is None:
+            self._watchdog_loop = LoopingCall(self._notify_watchdog, status)
+            self._watchdog_loop.clock = self._clock
+            self._watchdog_loop.start(STATUS_INTERVAL if self._watchdog is None else self._watchdog / 2)
 
     def reloading(self) -> None:
-        """Say RELOADING."""
+        """Send RELOADING."""
         # systemd compares the time with its own CLOCK_MONOTONIC (Type=notify-reload).
-        self._say("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """Say STOPPING; the watchdog is fed until the end."""
+        """Send STOPPING. The watchdog is notified until the end of the drain."""
         self._stopping = True
-        self._say("STOPPING=1", "STATUS=draining")
+        self._send("STOPPING=1", "STATUS=draining")
 
     def stopped(self) -> None:
-        """Feed the watchdog no more."""
-        if self._feeding is not None:
-            self._feeding.stop()
-            self._feeding = None
+        """End the notifications."""
+        if self._watchdog_loop is not None:
+            self._watchdog_loop.stop()
+            self._watchdog_loop = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
 
-    def _feed(self, status: Callable[[], str]) -> None:
-        if self._unsent:
-            return  # systemd has no room, and hears of us as soon as it has
+    def _notify_watchdog(self, status: Callable[[], str]) -> None:
+        if self._queue:
+            return  # systemd's queue is full: what waits is sent first
         if self._stopping:
-            self._say("WATCHDOG=1")  # the status stays what it is: nothing listens any more
+            self._send("WATCHDOG=1")  # without a status: no listener is left to name
         else:
-            self._say("WATCHDOG=1", f"STATUS={status()}")
+            self._send("WATCHDOG=1", f"STATUS={status()}")
 
-    def _say(self, *lines: str) -> None:
-        self._unsent.append("\n".join(lines).encode())
+    def _send(self, *lines: str) -> None:
+        self._queue.append("\n".join(lines).encode())
         if self._retry is None:
-            self._send()
+            self._send_queued()
 
-    def _send(self) -> None:
-        """Send what is unsent, in its order.
+    def _send_queued(self) -> None:
+        """Send the datagrams that wait, in their order.
 
-        What systemd has no room for, it hears later: a daemon whose READY was lost would be killed.
-        sd_notify(3) waits for room, but here clients are waiting.
+        If systemd's queue is full, they are sent later: systemd would kill a daemon whose READY it lost. sd_notify(3)
+        blocks in that case; a reactor must not.
         """
         self._retry = None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as wire:
-            wire.setblocking(False)
-            while self._unsent:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagrams:
+            datagrams.setblocking(False)
+            while self._queue:
                 try:
-                    wire.sendto(self._unsent[0], self._address)
+                    datagrams.sendto(self._queue[0], self._address)
                 except BlockingIOError:
-                    self._retry = self._clock.callLater(RETRY, self._send)
+                    self._retry = self._clock.callLater(RETRY, self._send_queued)
                     return
                 except OSError:
-                    pass  # a supervisor that does not listen is no reason to stop serving
-                del self._unsent[0]
+                    pass  # the daemon serves also if its supervisor does not listen
+                del self._queue[0]

@@ -1,13 +1,14 @@
-"""TLS for the server's connections: contexts that can be loaded again, and half-close that loses nothing.
+"""TLS for the server's connections: contexts that can be reloaded, and a half-close that loses no echo.
 
-Twisted's TLS transport closes a connection whose client sends a FIN without close_notify before what
-was echoed is out, and its default one, which gathers small writes, drops them at a close_notify.
-Measured with keep-alive clients that send and half-close: 10 to 70 % of the records lost in the
-one case, all in the other. The transport here is the plain one, made half-closeable: none lost.
+Twisted's TLS transport closes a connection at a FIN without close_notify before all echoes are sent, and its default
+transport, which aggregates small writes, drops them at a close_notify. Measured with keep-alive clients that send and
+half-close (Twisted 26.10): 10 to 70 % of the records were lost in the first case, all in the second. The transport here
+is the plain one, made half-closeable: none were lost.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
@@ -24,8 +25,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.server.protocol import EchoProtocol, State
-from echod.server.summary import CloseReason, TLSFacts, TLSFailure
+from echod.server.exchange import Action, Event, State
+from echod.server.protocol import EchoProtocol
+from echod.server.summary import TLSFacts, TLSFailure
 from echod.tls.contexts import new_context, show_certificate
 from echod.tls.pem import load_certificates
 
@@ -45,24 +47,24 @@ _FAILURES = {
     "bad record type": TLSFailure.NOT_TLS,
     "unexpected message": TLSFailure.NOT_TLS,
 }
-"""By OpenSSL's words for them (its ssl/ssl_err.c)."""
+"""TLS failures by OpenSSL's reason strings (ssl/ssl_err.c)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """Where the server's side of TLS is."""
+    """The PEM files of the server's side of TLS."""
 
     certificate: str
-    """The server's certificate, its chain after it."""
+    """The server's certificate, followed by its chain."""
     key: str | None
-    """Its key; None: in the certificate's file."""
+    """The certificate's key; None: in the certificate's file."""
     client_ca: str | None
-    """The authorities that sign clients' certificates; None: clients need none."""
+    """The authorities that sign clients' certificates; None: clients need no certificate."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """The server's side of TLS, from files that can be loaded again."""
+    """The server's side of TLS, from files that can be reloaded."""
 
     def __init__(self, files: TLSFiles) -> None:
         """Load the files. Raises ConfigurationError."""
@@ -70,7 +72,7 @@ class ServerTLS:
         self._context = _context(files)
 
     def reload(self) -> None:
-        """Load the files again: for connections to come. Those that are open live on.
+        """Load the files again, for new connections; open ones are not affected.
 
         Raises ConfigurationError, and then nothing changes.
         """
@@ -78,49 +80,54 @@ class ServerTLS:
 
     @property
     def not_after(self) -> float:
-        """Until when the certificate that new connections are shown is valid; seconds since the epoch."""
+        """When the certificate that new connections get expires, in seconds since the epoch."""
         certificate = SSL.Connection(self._context, None).get_certificate(as_cryptography=True)
-        assert certificate is not None, "a context is made with a certificate"
+        assert certificate is not None, "a context has a certificate"
         return certificate.not_valid_after_utc.timestamp()
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Return what a new connection is encrypted with."""
+        """Return the TLS state of a new connection."""
         return SSL.Connection(self._context, None)
 
 
 def _context(files: TLSFiles) -> SSL.Context:
     context = new_context(SSL.TLS_SERVER_METHOD)
-    # A cache of 20,480 sessions is memory that clients could fill. Tickets resume sessions without one.
+    # OpenSSL's cache of 20,480 sessions is memory that clients could fill. Tickets resume sessions without it.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     show_certificate(context, files.certificate, files.key)
     if files.client_ca is not None:
-        load_certificates("tls-client-ca", files.client_ca)  # says what is wrong better than OpenSSL does
+        load_certificates("tls-client-ca", files.client_ca)  # its errors are clearer than OpenSSL's
         context.load_verify_locations(files.client_ca)
         context.load_client_ca(files.client_ca.encode())
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-        # Without it OpenSSL refuses to resume the session of a client whose certificate it verified.
+        # Without an identifier, OpenSSL refuses to resume the session of a client whose certificate it verified.
         context.set_session_id(b"echod")
     return context
 
 
 @implementer(IHandshakeListener)
 class TLSEchoProtocol(EchoProtocol):
-    """A connection over TLS.
+    """The protocol of a connection over TLS: the same exchange, with its actions carried out in another way.
 
-    TLS has no half-close of its own that a client could be asked to take: the FIN of `loseWriteConnection`
-    would come without a close_notify. So the echo is followed by close_notify, which waits for the
-    client's own, and what still comes is discarded until then or until the linger is over.
+    TLS has no half-close that every client understands, and the FIN of `loseWriteConnection` would be sent without a
+    close_notify. So a half-close is the server's close_notify: the exchange lingers until the client's own one, and
+    only then is the TCP connection closed.
     """
 
-    pausing = True
+    _always_pausable = True
+    _half_close_waits = False
+    """Whether close_notify waits, because the client does not read the echo before it."""
+    _close_notify_sent = False
+    _tcp_closing = False
+    """Whether the TCP connection is being closed, with or without the client's close_notify."""
 
     @property
-    def _wire(self) -> ITCPTransport:
-        """The TCP transport under TLS."""
+    def _tcp_below(self) -> ITCPTransport:
+        """The TCP transport below TLS."""
         return cast("ITCPTransport", cast("Any", self.transport).transport)
 
     def handshakeCompleted(self) -> None:
-        """Note what the handshake came to."""
+        """Keep the result of the handshake."""
         handle = cast("Any", self.transport).getHandle()
         certificate = handle.get_peer_certificate(as_cryptography=True)
         self.tls = TLSFacts(
@@ -130,45 +137,67 @@ class TLSEchoProtocol(EchoProtocol):
         )
 
     def resumeProducing(self) -> None:
-        """Go on; or close, where that was all there was to send."""
+        """Read again. A half-close that waited for this is carried out."""
         super().resumeProducing()
-        if self._state is State.LINGERING:
-            self._close_in_order()
-        elif cast("Any", self._wire).disconnecting:
-            # The client's close_notify came while its echo was still under way. The TCP transport
-            # closes once it is out, but only without a producer.
+        if self._half_close_waits:
+            self._half_close()
+        elif cast("Any", self._tcp_below).disconnecting:
+            # The client's close_notify was received while its echo was still being sent. The TCP transport closes once
+            # all is sent, but not while it has a producer.
             self._tcp.unregisterProducer()
 
-    def _shut_sending_side(self, reason: CloseReason) -> None:
-        self._reason = reason
-        self._state = State.LINGERING
-        if not self._paused:
-            self._close_in_order()
+    def readConnectionLost(self) -> None:
+        """Report the client's FIN to the exchange. `HalfCloseableTLS` closes the TCP connection after it."""
+        self._tcp_closing = True
+        super().readConnectionLost()
 
-    def _close_in_order(self) -> None:
-        self._within(self._exchange.linger, TLSEchoProtocol._close_wire)
-        self._close()
+    def deadline_passed(self) -> None:
+        """Report the deadline to the exchange; after a close, first give up waiting for the client's close_notify."""
+        if self.exchange.state is State.CLOSING and not self._tcp_closing:
+            self._arm_linger()
+            self._close_tcp()
+        else:
+            super().deadline_passed()
 
-    def _close_wire(self) -> None:
-        """Wait no longer for the client's close_notify; abort only where the echo does not go out either.
+    def _half_close(self) -> None:
+        self._half_close_waits = self.exchange.paused
+        if not self._half_close_waits:
+            self._send_close_notify()
+            self._take(Event.FLUSHED)
 
-        What the kernel still has to deliver, it goes on delivering after a close.
-        """
-        self._within(self._exchange.linger, TLSEchoProtocol._deadline_passed)
-        self._wire.loseConnection()
+    def _close(self) -> None:
+        if self._close_notify_sent:
+            self._close_tcp()
+        else:
+            self._send_close_notify()
 
-    def _reason_of(self, lost: Failure) -> CloseReason:
+    def _send_close_notify(self) -> None:
+        self._close_notify_sent = True
+        super()._close()
+
+    def _close_tcp(self) -> None:
+        """Close the TCP connection, without a reset: the kernel delivers what it still holds."""
+        self._tcp_closing = True
+        self._tcp_below.loseConnection()
+
+    _STEPS: ClassVar[Mapping[Action, Callable[[Any], None]]] = {
+        **EchoProtocol._STEPS,  # noqa: SLF001 - the base class's
+        Action.HALF_CLOSE: _half_close,
+        Action.CLOSE: _close,
+    }
+
+    def _end_event(self, lost: Failure) -> Event:
         if self.tls is None:
             self.tls_failure = _failure_of(lost)
         if lost.check(SSL.Error):
-            return CloseReason.TLS_FAILED
-        if self._reason is not None and lost.check(ConnectionLost):
-            return self._reason  # how Twisted tells of a close_notify that never came
-        return super()._reason_of(lost)
+            return Event.TLS_FAILURE
+        if self.exchange.reason is not None and lost.check(ConnectionLost):
+            return Event.END  # Twisted's reason for a close_notify that the client never sent
+        return super()._end_event(lost)
 
 
 def _failure_of(lost: Failure) -> TLSFailure:
-    """Return why a handshake came to nothing on a connection that was lost like this."""
+    """Return why a handshake failed, from the reason with which its connection was lost."""
     if not lost.check(SSL.Error) or lost.check(SSL.SysCallError, SSL.ZeroReturnError):
         return TLSFailure.INCOMPLETE
     problems = lost.value.args[0] if lost.value is not None and lost.value.args else ()
@@ -182,15 +211,15 @@ def _failure_of(lost: Failure) -> TLSFailure:
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseableTLS(TLSMemoryBIOProtocol):
-    """A TLS transport that sends what it has before it closes upon a FIN."""
+    """A TLS transport that sends what was written before it closes at a FIN."""
 
     def readConnectionLost(self) -> None:
-        """Pass the FIN on; then close the TCP connection, once all is out."""
+        """Report the FIN to the protocol; then close the TCP connection after what was written."""
         cast("IHalfCloseableProtocol", self.wrappedProtocol).readConnectionLost()
         cast("Any", self.transport).loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Never: the sending side is not shut alone under TLS."""
+        """Never called: over TLS the sending side is not closed alone."""
 
 
 class TLSListenerFactory(TLSMemoryBIOFactory):
@@ -201,8 +230,8 @@ class TLSListenerFactory(TLSMemoryBIOFactory):
     def __init__(self, tls: ServerTLS, wrapped: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(tls, False, wrapped, clock)
 
-    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # the base class does not know of refusals
-        """Make a connection; None where it is refused."""
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # the base class never refuses
+        """Make the protocol of a connection. None: it is refused."""
         connection = self.wrappedFactory.buildProtocol(cast("IAddress", addr))
         if connection is None:
             return None
