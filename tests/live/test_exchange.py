@@ -19,7 +19,8 @@ from echod.probe import probe, target
 from echod.server.summary import CloseReason
 from tests.support.live import running
 from tests.support.processes import abort
-from tests.support.sockets import PATIENCE, RECORD, connected, exchange, receive_to_end
+from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
+from tests.support.ways import PATHS, Files, options_of, receive
 
 reactor: Any = installed
 
@@ -183,3 +184,27 @@ async def test_a_record_in_flight_outlives_the_stop() -> None:
             assert await in_thread(receive_to_end, client) == RECORD
             await stopped
             assert daemon.observer.reasons == [CloseReason.ECHOED]
+
+
+@pytest.mark.parametrize("path", ["tcp", "tls-1.3"])
+@pytest_twisted.ensureDeferred
+async def test_the_wait_for_a_record_that_never_comes_is_not_counted(path: str, files: Files) -> None:
+    """An idle connection closes, over TLS after the linger for a close_notify: the wait of its one record is all."""
+    port = free_port()
+
+    def talk() -> None:
+        client = PATHS[path](port, files)
+        try:
+            client.send(RECORD)
+            assert receive(client, len(RECORD)) == RECORD
+            time.sleep(0.7)  # past the deadline; a client that does nothing sends no close_notify
+        finally:
+            client.close()
+
+    options = options_of(path, port, files)
+    async with running(keep_alive=True, timeout=0.3, **options) as daemon:
+        await deferToThread(talk)
+        assert await daemon.ends(1) == [CloseReason.IDLE]
+        (summary,) = daemon.observer.summaries
+        assert (summary.records, sum(daemon.waits)) == (1, 1)
+        assert 0 <= summary.waited < 0.25

@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
-from echod.server.summary import CloseReason
+from echod.server.summary import WAIT_BOUNDS, CloseReason
 from tests.support.memory import MemoryObserver
 from tests.support.sockets import PATIENCE, free_port
 
@@ -25,7 +25,8 @@ class Running:
         if "listen" not in options:
             options.setdefault("port", free_port())
         self.port: int = options.get("port", 0)
-        self.service = make_service(ServerConfiguration(**options), reactor, observer=self.observer)
+        self.waits = [0] * (len(WAIT_BOUNDS) + 1)
+        self.service = make_service(ServerConfiguration(**options), reactor, observer=self.observer, waits=self.waits)
         self.service.privilegedStartService()
         self.service.startService()
 

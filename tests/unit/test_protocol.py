@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 
 from hypothesis import given
@@ -26,15 +27,18 @@ STREAM = ServerConfiguration(stream=True).rules
 class Connection:
     """One connection over a memory transport, on a clock that the test steps."""
 
-    def __init__(self, exchange: ExchangeRules, flushing: bool = True) -> None:
+    def __init__(
+        self, exchange: ExchangeRules, flushing: bool = True, transport: MemoryTransport | None = None
+    ) -> None:
         self.clock = Clock()
         self.observer = MemoryObserver()
         self.connections = Connections()
-        self.transport = MemoryTransport(flushing)
+        self.transport = transport or MemoryTransport(flushing)
         self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
-        admission = Admission(AccessList(()), None, None)
-        context = ServerContext(exchange, self.clock, self.connections, admission, self.observer)
-        echo = EchoFactory(context, "test").buildProtocol(self.transport.peerAddr)
+        self.admission = Admission(AccessList(()), None, None)
+        context = ServerContext(exchange, self.clock, self.connections, self.admission, self.observer)
+        self.factory = EchoFactory(context, "test")
+        echo = self.factory.buildProtocol(self.transport.peerAddr)
         assert echo is not None
         self.echo = echo
         self.transport.connect(echo)
@@ -389,3 +393,57 @@ class DrainTests(ProtocolTestCase):
         connection.send(RECORD[:100])
         connection.echo.cut()
         self.assertEqual(connection.reasons, [CloseReason.CUT])
+
+
+class FaultTests(ProtocolTestCase):
+    def test_an_observer_that_fails_leaves_no_connection_behind(self) -> None:
+        connection = self.connect()
+
+        def fail(_: object) -> None:
+            connection.observer.summaries.append(_)  # type: ignore[arg-type]  # a summary
+            raise ZeroDivisionError
+
+        connection.echo._owner._notify = fail  # type: ignore[attr-defined]  # the factory's
+        drained = connection.connections.drain()
+        connection.transport.fin()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.successResultOf(drained)
+
+    def test_a_connection_that_fails_as_it_is_made_is_counted_once(self) -> None:
+        class Broken(MemoryTransport):
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                raise OSError
+
+        connection = self.connect(KEEP_ALIVE)
+        connection.transport.reset()
+        broken = Broken()
+        echo = connection.factory.buildProtocol(broken.peerAddr)
+        assert echo is not None
+        with self.assertRaises(OSError):
+            broken.connect(echo)
+        self.assertEqual(len(connection.connections), 1)
+        broken.reset()
+        self.assertEqual(connection.reasons, [CloseReason.RESET] * 2)
+        self.assertEqual(connection.admission._open, 0)
+        del connection.observer.summaries[0]
+
+    def test_the_last_echo_of_a_drain_without_tcp_cork(self) -> None:
+        class SocketTransport(MemoryTransport):
+            def getHandle(self) -> socket.socket:
+                return handle
+
+        with socket.socket() as handle:
+            connection = Connection(KEEP_ALIVE, transport=SocketTransport())
+            self.connection = connection
+            self.addCleanup(self.check_nothing_is_left)
+            connection.send(RECORD)
+            connection.echo.drain()
+            name = "TCP_CORK"
+            if hasattr(socket, name):
+                cork = getattr(socket, name)
+                delattr(socket, name)
+                self.addCleanup(setattr, socket, name, cork)
+            connection.send(RECORD)
+        self.assertEqual(connection.echoed, RECORD * 2)
+        connection.transport.fin()
+        self.assertEqual(connection.reasons, [CloseReason.ECHOED])

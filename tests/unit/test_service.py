@@ -187,6 +187,19 @@ class StoppingTests(ServiceTestCase):
         self.assertEqual(self.observer.reasons, [CloseReason.CUT])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_stop_before_start(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        self.successResultOf(service.stopService())
+        self.assertEqual(self.supervisor.told, [])
+
+    def test_stop_between_listening_and_start(self) -> None:
+        port = MemoryPort()
+        service = self.service(succeed(port))
+        service.privilegedStartService()
+        self.successResultOf(service.stopService())
+        self.assertFalse(port.listening)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_cut_does_not_wait(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()

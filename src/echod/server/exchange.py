@@ -80,7 +80,7 @@ class Event(Enum):
     STALL = "stall"
     """The deadline has passed while the client does not read its echo, so that the transport is paused."""
     DRAIN = "drain"
-    """The server stops."""
+    """The server stops. It says so once."""
     DRAIN_STREAM = "drain (stream)"
     """The server stops, and the bytes are a stream: there are no records to finish."""
     CUT = "cut"
@@ -212,8 +212,6 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.FIN: closing(reason.ECHOED),
             event.DEADLINE: drained,
             event.STALL: drained,
-            event.DRAIN: stay(state.QUIET),
-            event.DRAIN_STREAM: stay(state.QUIET),
             **cut,
             **ends(reason.ECHOED),
         },
@@ -222,7 +220,6 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.FIN: closing(reason.NO_DATA),
             event.DEADLINE: drained,
             event.STALL: drained,
-            event.DRAIN_STREAM: stay(state.QUIET_EMPTY),
             **cut,
             **ends(reason.NO_DATA),
         },
@@ -232,7 +229,6 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.DEADLINE: stalled,
             event.STALL: stalled,
             event.DRAIN: stay(state.FLUSHING),
-            event.DRAIN_STREAM: stay(state.FLUSHING),
             **cut,
             **ends(None),
         },
@@ -240,7 +236,6 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.FIN: close_now,
             event.DEADLINE: close_after_linger,
             event.DRAIN: stay(state.LINGERING),
-            event.DRAIN_STREAM: stay(state.LINGERING),
             **cut,
             **ends(None),
         },
@@ -248,7 +243,6 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.FIN: close_now,
             event.FLUSHED: stay(state.CLOSING),
             event.DEADLINE: stalled,
-            event.STALL: stalled,
             event.DRAIN: stay(state.CLOSING),
             event.DRAIN_STREAM: stay(state.CLOSING),
             **cut,

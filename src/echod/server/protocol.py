@@ -30,9 +30,6 @@ from echod.server.summary import TLSFacts, TLSFailure
 
 __all__ = ["ConnectionOwner", "EchoProtocol"]
 
-_TCP_CORK: int | None = getattr(socket, "TCP_CORK", None)
-"""Linux only (tcp(7))."""
-
 _IN_ORDER = (ConnectionDone, ConnectionAborted)
 """A transport's reasons for an end that a side wanted: the client's close, the server's close, the server's abort."""
 
@@ -202,13 +199,15 @@ class EchoProtocol(Protocol):
     def _send_fin_with_the_next_bytes(self) -> None:
         """Put the FIN into the last echo's segment: the client then knows from the echo that it was the last one.
 
-        A client that saw the echo first would send another record, which nobody reads. Without TCP_CORK it may do so.
+        A client that saw the echo first would send another record, which nobody reads. On systems without TCP_CORK it
+        may do so: only Linux has it (tcp(7)).
         """
+        cork: int | None = getattr(socket, "TCP_CORK", None)
         handle = getattr(self.transport, "getHandle", lambda: None)()
-        if _TCP_CORK is None or not isinstance(handle, socket.socket):
+        if cork is None or not isinstance(handle, socket.socket):
             return
         if handle.family in (socket.AF_INET, socket.AF_INET6):
-            handle.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, True)
+            handle.setsockopt(socket.IPPROTO_TCP, cork, True)
 
     def _half_close(self) -> None:
         self._stop_pausing()

@@ -1,0 +1,318 @@
+"""The exchange: its table, the document of the table, and every order of events that a transport can deliver."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
+from echod.server.exchange import (
+    DISCARD,
+    ECHO_AND_WAIT,
+    TRANSITIONS,
+    Action,
+    Event,
+    Exchange,
+    State,
+    Transition,
+    UnexpectedEvent,
+)
+from echod.server.summary import WAIT_BOUNDS, CloseReason
+
+SIZE = 4
+ONE = ExchangeRules(record_size=SIZE, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
+KEEP_ALIVE = replace(ONE, keep_alive=True)
+STREAM = ServerConfiguration(stream=True).rules
+MODES = {"one record": ONE, "keep-alive": KEEP_ALIVE, "stream": STREAM}
+
+PAGE = Path(__file__).parents[2] / "docs" / "exchange.md"
+
+
+class Connection:
+    """A connection's transport, as far as an exchange can see it: it delivers events only when a real one could."""
+
+    def __init__(self, rules: ExchangeRules, tls: bool = False) -> None:
+        self.rules = rules
+        self.tls = tls
+        self.now = 0.0
+        self.waits = [0] * (len(WAIT_BOUNDS) + 1)
+        self.exchange = Exchange(rules, None if rules.stream else self.waits, self.now)
+        self.history: list[tuple[State, Event]] = []
+        self.armed = True
+        self.received = b""
+        self.echoed = b""
+        self.fin = False
+        self.half_closed = False
+        self.flushed = False
+        self.closing = False
+        self.aborted = False
+        self.draining = False
+        self.over = False
+
+    def carry_out(self, actions: tuple[Action, ...], echo: bytes = b"") -> None:
+        for action in actions:
+            match action:
+                case Action.WRITE | Action.WRITE_LAST:
+                    assert echo
+                    assert not self.ending, "nothing is written after a close"
+                    self.echoed += echo
+                case Action.HALF_CLOSE:
+                    self.half_closed = True
+                    if not self.tls:  # over TLS, close_notify waits until the client reads
+                        self.exchange.paused = False
+                case Action.CLOSE:
+                    self.closing = True
+                    self.exchange.paused = False
+                case Action.ABORT:
+                    self.aborted = True
+                case Action.ARM_RECORD | Action.ARM_QUIET | Action.ARM_LINGER:
+                    self.armed = True
+
+    def _noting(self, report: Callable[[], tuple[tuple[Action, ...], bytes]], event: Event | None) -> None:
+        before = self.exchange.state
+        actions, echo = report()
+        if event is not None:
+            self.history.append((before, event))
+            assert TRANSITIONS[before][event].actions == actions
+        self.carry_out(actions, echo)
+
+    # What can happen
+
+    def bytes(self, length: int) -> None:
+        data = bytes(len(self.received) + n & 0xFF for n in range(length))
+        self.received += data
+        self._noting(lambda: self.exchange.receive(data, self.now), self._event_of(length))
+
+    def _event_of(self, length: int) -> Event | None:
+        """Return the event that the table should see for these bytes, from the definition of the events."""
+        if self.exchange.state in {State.FLUSHING, State.LINGERING, State.CLOSING, State.ABORTING}:
+            return None
+        size = self.rules.record_size
+        pending = (len(self.received) - length) % size
+        if pending + length < size:
+            return Event.PART
+        if not self.rules.keep_alive or (self.draining and not self.rules.stream):
+            return Event.LAST_RECORD
+        return Event.RECORDS_AND_PART if (pending + length) % size else Event.RECORDS
+
+    def report(self, event: Event) -> None:
+        self._noting(lambda: (self.exchange.take(event), b""), event)
+
+    def deadline(self) -> None:
+        self.armed = False
+        event = Event.STALL if self.exchange.paused else Event.DEADLINE
+        self._noting(lambda: (self.exchange.deadline_passed(), b""), event)
+
+    def drain(self) -> None:
+        self.draining = True
+        event = Event.DRAIN_STREAM if self.rules.stream else Event.DRAIN
+        self._noting(lambda: (self.exchange.drain(), b""), event)
+
+    def end(self, event: Event) -> None:
+        self.over = True
+        self.armed = False
+        self.report(event)
+
+    def steps(self) -> dict[str, Callable[[], None]]:
+        """Return what can happen now."""
+        if self.over:
+            return {}
+        steps: dict[str, Callable[[], None]] = {"cut": lambda: self.report(Event.CUT)}
+        steps |= {event.name: lambda event=event: self.end(event) for event in ENDS}  # type: ignore[misc]  # no type for a default
+        if not self.fin and not self.exchange.paused:
+            steps |= {f"{length} bytes": lambda length=length: self.bytes(length) for length in (1, 3, 4, 5, 9)}  # type: ignore[misc]  # likewise
+            steps["FIN"] = self._fin
+        if self.half_closed and not (self.flushed or self.exchange.paused):
+            steps["flushed"] = self._flush
+        if self.armed:
+            steps["deadline"] = self.deadline
+        if not self.draining:
+            steps["drain"] = self.drain
+        if self.exchange.paused or ((self.rules.keep_alive or self.tls) and not self.ending):
+            steps["resume" if self.exchange.paused else "pause"] = self._pause
+        return steps
+
+    @property
+    def ending(self) -> bool:
+        return self.half_closed or self.closing or self.aborted
+
+    def _fin(self) -> None:
+        self.fin = True
+        self.report(Event.FIN)
+
+    def _flush(self) -> None:
+        self.flushed = True
+        self.report(Event.FLUSHED)
+
+    def _pause(self) -> None:
+        self.exchange.paused = not self.exchange.paused
+
+    def check(self) -> None:
+        """Check what holds after every step."""
+        exchange = self.exchange
+        assert exchange.bytes_received == len(self.received)
+        assert exchange.bytes_sent == len(self.echoed)
+        assert self.received.startswith(self.echoed)
+        assert len(self.echoed) % self.rules.record_size == 0, "a record is echoed whole or not at all"
+        if not self.rules.keep_alive:
+            assert len(self.echoed) <= SIZE
+        if exchange.state is State.CLOSED:
+            assert exchange.reason is not None
+            assert self.over
+        elif exchange.state is not State.ABORTING:
+            assert self.armed, "no client holds a connection without a deadline"
+        if self.closing:
+            assert exchange.state in {State.CLOSING, State.ABORTING, State.CLOSED}
+        if self.aborted:
+            assert exchange.state in {State.ABORTING, State.CLOSED}
+
+    def key(self) -> tuple[object, ...]:
+        """Return what the steps that can follow depend on."""
+        pending = len(self.received) % self.rules.record_size
+        return (
+            *(self.exchange.state, self.exchange.paused, self.armed, pending, bool(self.echoed), self.fin),
+            *(self.half_closed, self.flushed, self.closing, self.aborted, self.draining, self.over),
+        )
+
+
+ENDS = (Event.END, Event.RESET, Event.TLS_FAILURE, Event.FAULT)
+
+
+def replay(rules: ExchangeRules, tls: bool, names: tuple[str, ...]) -> Connection:
+    connection = Connection(rules, tls)
+    for name in names:
+        connection.steps()[name]()
+        connection.check()
+    return connection
+
+
+class TableTests(SynchronousTestCase):
+    def test_every_transition_can_happen_and_no_other(self) -> None:
+        """All orders of events, in all three modes, over TCP and TLS: they use exactly the transitions of the table."""
+        seen: set[tuple[State, Event]] = set()
+        for rules, tls in product(MODES.values(), (False, True)):
+            known = {Connection(rules, tls).key()}
+            waiting: deque[tuple[str, ...]] = deque([()])
+            while waiting:
+                names = waiting.popleft()
+                for name in replay(rules, tls, names).steps():
+                    after = replay(rules, tls, (*names, name))  # which raises UnexpectedEvent for a gap in the table
+                    seen.update(after.history)
+                    if after.key() not in known:
+                        known.add(after.key())
+                        waiting.append((*names, name))
+        table = {(state, event) for state, row in TRANSITIONS.items() for event in row}
+        self.assertEqual(table, seen)
+
+    def test_an_event_without_a_transition_raises(self) -> None:
+        for state in State:
+            for event in set(Event) - set(TRANSITIONS[state]):
+                exchange = Exchange(KEEP_ALIVE, None, 0.0)
+                exchange.state = state
+                with self.assertRaises(UnexpectedEvent) as raised:
+                    exchange.take(event)
+                self.assertEqual((raised.exception.state, raised.exception.event), (state, event))
+                self.assertEqual(str(raised.exception), f"no transition for {event.name} in {state.name}")
+                self.assertIs(exchange.state, state)
+
+    def test_each_state_has_a_row_and_the_end_has_none(self) -> None:
+        self.assertEqual(set(TRANSITIONS), set(State))
+        self.assertEqual(dict(TRANSITIONS[State.CLOSED]), {})
+
+    def test_the_deadline_is_armed_before_a_step_that_may_end_the_connection(self) -> None:
+        arming = {Action.ARM_RECORD, Action.ARM_QUIET, Action.ARM_LINGER}
+        for row in TRANSITIONS.values():
+            for transition in row.values():
+                ending = [n for n, a in enumerate(transition.actions) if a in {Action.CLOSE, Action.HALF_CLOSE}]
+                armed = [n for n, a in enumerate(transition.actions) if a in arming]
+                self.assertTrue(not ending or not armed or max(armed) < min(ending), transition)
+
+    def test_the_short_way_of_whole_records_is_the_tables(self) -> None:
+        self.assertEqual(TRANSITIONS[State.BETWEEN][Event.RECORDS], Transition(State.BETWEEN, ECHO_AND_WAIT))
+        self.assertEqual(ECHO_AND_WAIT, (Action.WRITE, Action.ARM_RECORD))
+        self.assertEqual(DISCARD, ())
+
+    def test_the_document_is_the_table(self) -> None:
+        self.assertIn(document(), PAGE.read_text(encoding="utf-8"))
+
+
+def document() -> str:
+    """Return the table as docs/exchange.md has it."""
+    rows = ["| state | event | actions | next state | close reason |", "| --- | --- | --- | --- | --- |"]
+    for state, row in TRANSITIONS.items():
+        for event, transition in row.items():
+            actions = ", ".join(action.value for action in transition.actions) or "-"
+            reason = "-" if transition.reason is None else transition.reason.value
+            rows.append(f"| {state.value} | {event.value} | {actions} | {transition.state.value} | {reason} |")
+    return "\n".join(rows) + "\n"
+
+
+class AnyOrderTests(SynchronousTestCase):
+    @given(st.sampled_from(sorted(MODES)), st.booleans(), st.lists(st.integers(0, 1 << 16), max_size=40))
+    def test_what_holds_in_every_order_of_events(self, mode: str, tls: bool, choices: list[int]) -> None:
+        connection = Connection(MODES[mode], tls)
+        for choice in choices:
+            steps = list(connection.steps().values())
+            if not steps:
+                break
+            connection.now += choice / 1024
+            steps[choice % len(steps)]()
+            connection.check()
+        records = connection.exchange.records
+        self.assertEqual(records, 0 if mode == "stream" else len(connection.echoed) // SIZE)
+        self.assertLessEqual(connection.exchange.waited, connection.now)
+        self.assertLessEqual(sum(connection.waits), records)
+        self.assertEqual(bool(sum(connection.waits)), records > 0)
+
+
+class WaitTests(SynchronousTestCase):
+    def counted(self, rules: ExchangeRules, *arrivals: tuple[float, int]) -> tuple[float, list[int]]:
+        waits = [0] * (len(WAIT_BOUNDS) + 1)
+        exchange = Exchange(rules, waits, 100.0)
+        for at, length in arrivals:
+            exchange.receive(bytes(length), 100.0 + at)
+        return exchange.waited, [number for number, count in enumerate(waits) for _ in range(count)]
+
+    def test_each_record_waits_from_the_one_before(self) -> None:
+        waited, buckets = self.counted(KEEP_ALIVE, (0.25, SIZE), (1.25, SIZE), (1.25, SIZE))
+        self.assertEqual(waited, 1.25)
+        self.assertEqual(buckets, [0, WAIT_BOUNDS.index(0.25), WAIT_BOUNDS.index(1.0)])
+
+    def test_records_that_arrive_together_are_one_wait(self) -> None:
+        waited, buckets = self.counted(KEEP_ALIVE, (2.5, SIZE * 3))
+        self.assertEqual((waited, buckets), (2.5, [WAIT_BOUNDS.index(2.5)]))
+
+    def test_the_wait_of_a_record_in_pieces_ends_with_its_last_byte(self) -> None:
+        waited, buckets = self.counted(ONE, (1.0, 1), (31.0, SIZE))
+        self.assertEqual((waited, buckets), (31.0, [len(WAIT_BOUNDS)]))
+
+    def test_input_that_is_discarded_is_no_wait(self) -> None:
+        waited, buckets = self.counted(ONE, (1.0, SIZE), (9.0, SIZE))
+        self.assertEqual((waited, buckets), (1.0, [WAIT_BOUNDS.index(1.0)]))
+
+    def test_waits_are_not_counted_without_a_list(self) -> None:
+        exchange = Exchange(KEEP_ALIVE, None, 0.0)
+        exchange.receive(bytes(SIZE), 1.0)
+        exchange.receive(bytes(SIZE), 2.0)
+        self.assertEqual(exchange.waited, 0.0)
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_a_reset_is_the_reason_whatever_was_decided_before(self) -> None:
+        exchange = Exchange(ONE, None, 0.0)
+        exchange.receive(bytes(SIZE), 0.0)
+        self.assertIs(exchange.reason, CloseReason.ECHOED)
+        exchange.take(Event.RESET)
+        self.assertIs(exchange.reason, CloseReason.RESET)
+
+    def test_excess_input_is_received_and_not_echoed(self) -> None:
+        exchange = Exchange(ONE, None, 0.0)
+        actions, echo = exchange.receive(bytes(SIZE + 3), 0.0)
+        self.assertEqual((actions, echo), ((Action.WRITE_LAST, Action.HALF_CLOSE), bytes(SIZE)))
+        self.assertEqual(exchange.receive(bytes(9), 0.0), (DISCARD, b""))
+        self.assertEqual((exchange.bytes_received, exchange.bytes_sent, exchange.records), (SIZE + 12, SIZE, 1))
