@@ -45,6 +45,7 @@ class EchoFactory(Factory):
         self._protocol = protocol
         self._notify = context.observer.connection_ended
         self.rules = context.rules
+        self.timeout = context.rules.timeout
         self.seconds = context.clock.seconds
         self.deadlines = Deadlines(context.clock)
         self.waits = None if context.rules.stream else context.waits  # a stream has no records
