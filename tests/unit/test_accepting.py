@@ -1,11 +1,13 @@
 import errno
 import socket
+import sys
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Port
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.server.accept_pause import LOG_INTERVAL, PAUSE, AcceptPause
@@ -90,3 +92,40 @@ class AcceptRestTests(LimitsTestCase):
 class OtherPortTests(SynchronousTestCase):
     def test_a_port_that_is_not_twisteds(self) -> None:
         AcceptPause(object(), Clock()).stop()  # type: ignore[arg-type]  # any object
+
+
+class RecordingPort:
+    """A port that records the options set on its socket."""
+
+    addressFamily = socket.AF_INET6
+    numberAccepts = 1
+
+    def __init__(self) -> None:
+        self.options: list[int] = []
+        self.accepted = self.closed = False
+
+    @property
+    def socket(self) -> "RecordingPort":
+        return self
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        self.options.append(option)
+
+    def doRead(self) -> None:
+        self.accepted = True
+
+    def stopReading(self) -> None:
+        assert self.accepted
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.closed = True
+
+
+class SocketFilterTests(SynchronousTestCase):
+    def test_linux_alone_has_the_socket_filter(self) -> None:
+        """Option 26 is SO_ATTACH_FILTER on Linux, and another option elsewhere."""
+        for platform, options in (("linux", [26]), ("freebsd14", []), ("darwin", [])):
+            self.patch(sys, "platform", platform)
+            port = RecordingPort()
+            close_without_loss(port)  # type: ignore[arg-type]  # a part of a port
+            self.assertEqual((port.options, port.accepted, port.closed), (options, True, True))
