@@ -162,8 +162,8 @@ class TLSEchoProtocol(EchoProtocol):
     def _half_close(self) -> None:
         self._half_close_waits = self.exchange.paused
         if not self._half_close_waits:
+            self._take(Event.FLUSHED)  # arms the linger, before a step that may end the connection
             self._send_close_notify()
-            self._take(Event.FLUSHED)
 
     def _close(self) -> None:
         if self._close_notify_sent:
