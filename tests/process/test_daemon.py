@@ -55,7 +55,7 @@ def test_either_transport_serves(tmp_path: Path, how: str, words: tuple[str, ...
 def test_help_tells_of_the_transports(tmp_path: Path, how: str) -> None:
     shown = " ".join(run(*SERVERS[how], "--help", cwd=tmp_path).stdout.split())
     assert "--transport" in shown
-    assert "fast, which needs Linux's epoll, or stock, which is plain Twisted" in shown
+    assert "fast (needs Linux's epoll) or stock (plain Twisted)" in shown
 
 
 @needs_nc
