@@ -22,6 +22,7 @@ from bench.contenders import (
     Skipped,
     baseline_versions,
     build_c,
+    c_server,
     contenders,
     in_order_of_run,
 )
@@ -46,10 +47,13 @@ class Scale:
     warm_up: float
     seconds: float
     limit: int
+    scrape_rounds: int
+    repetitions: int
+    """Repetitions of a command whose start-up is measured."""
 
 
-FULL = Scale(runs=5, warm_up=0.3, seconds=2.0, limit=590)
-QUICK = Scale(runs=1, warm_up=0.2, seconds=1.0, limit=85)
+FULL = Scale(runs=5, warm_up=0.3, seconds=2.0, limit=590, scrape_rounds=4, repetitions=7)
+QUICK = Scale(runs=1, warm_up=0.2, seconds=0.5, limit=85, scrape_rounds=1, repetitions=3)
 
 
 def main() -> int:
@@ -127,8 +131,21 @@ def _run(options: argparse.Namespace) -> int:
         directory = Path(name)
         pair, skipped = _certificate(directory)
         servers, missing = contenders(options.only, directory, pair, baseline)
+        incomparable = [each for each in missing if each.name in {*BASELINES, *BASELINES.values()}]
+        if baseline is not None and incomparable:
+            raise BenchError(f"--baseline: without {incomparable[0].name}: {incomparable[0].reason}")
         skipped = [*skipped, *missing]
-        bench = Bench(directory, build_c(HERE / "load.c", directory), processors, scale.warm_up, scale.seconds, idle)
+        bench = Bench(
+            directory=directory,
+            load=build_c(HERE / "load.c", directory),
+            c_server=c_server(directory),
+            processors=processors,
+            warm_up=scale.warm_up,
+            seconds=scale.seconds,
+            idle=idle,
+            scrape_rounds=scale.scrape_rounds,
+            repetitions=scale.repetitions,
+        )
         print(f"{processors}; {idle:,} idle connections", file=sys.stderr)
         for each in skipped:
             print(f"without {each.name}: {each.reason}", file=sys.stderr)
@@ -144,6 +161,7 @@ def _run(options: argparse.Namespace) -> int:
             "warm_up_seconds": scale.warm_up,
             "window_seconds": scale.seconds,
             "idle_connections": idle,
+            "start_repetitions": scale.repetitions,
         },
         cases=measured,
         skipped=[*skipped, *late, *failed],

@@ -22,6 +22,7 @@ __all__ = [
     "Skipped",
     "baseline_versions",
     "build_c",
+    "c_server",
     "contenders",
     "in_order_of_run",
 ]
@@ -63,6 +64,8 @@ class Contender:
     admin: int | None = None
     """The port of its admin server, where it has one."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    python: Path | None = None
+    """Interpreter of its environment, if its echod is also measured as a client."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def contenders(
     """
     this = Path(sys.executable)
     makers: dict[str, Callable[[], Contender]] = {
-        "c": lambda: _c(directory),
+        "c": lambda: c_server(directory),
         "go": lambda: _go(directory),
         "uvloop": lambda: _uvloop(pair),
         "asyncio": lambda: _asyncio("asyncio", pair),
@@ -128,17 +131,20 @@ def baseline_versions(python: Path) -> str:
 
 
 def build_c(source: Path, directory: Path) -> Path:
-    """Return the program made of one C file."""
+    """Return the program of one C file, compiled in `directory` unless it is there already."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("no C compiler (cc)")
     program = directory / source.stem
+    if program.exists():
+        return program
     warnings = ("-std=c11", "-Wall", "-Wextra", "-Werror")
     _build([compiler, *warnings, "-O2", "-o", str(program), str(source)])
     return program
 
 
-def _c(directory: Path) -> Contender:
+def c_server(directory: Path) -> Contender:
+    """Return the C server; its program is compiled in `directory`, unless it is there already."""
     program = str(build_c(HERE / "servers" / "epoll.c", directory))
     return Contender("c", lambda port, mode: (program, str(port), mode.value))
 
@@ -203,7 +209,8 @@ def _echod(name: str, python: Path, pair: Pair | None, admin: int | None = None)
         files = ("--tls-certificate", pair.certificate, "--tls-key", pair.key)
         return (*common, "--port", str(free_port()), "--keep-alive", "--tls-port", str(port), *files)
 
-    return Contender(name, command, tls=pair is not None, admin=admin)
+    client = python if name in ("echod", "baseline") else None
+    return Contender(name, command, tls=pair is not None, admin=admin, python=client)
 
 
 def _build(command: Sequence[str]) -> None:
