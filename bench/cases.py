@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench.clients import generator_figures, ping_figures, version_figures
 from bench.contenders import HERE, Contender, Mode
 from bench.measure import Figures, Processors, Running, beginning, free_port, load, running
 
@@ -13,8 +14,6 @@ __all__ = ["CASES", "Bench", "Case", "Sample"]
 
 SCRAPES = 1000
 """A second."""
-WINDOWS = 4
-"""Without scrapes, with pretended and with real ones, in turn."""
 SLACK = 40
 """Seconds beyond its windows that a load may take: it gives up by itself after 30."""
 
@@ -26,11 +25,17 @@ class Bench:
     directory: Path
     """For logs and programs; temporary."""
     load: Path
+    c_server: Contender
+    """The server of the cases in which echod is the client."""
     processors: Processors
     warm_up: float
     seconds: float
     idle: int
     """How many idle connections."""
+    scrape_rounds: int
+    """Rounds of the scrapes case: one window without scrapes, one with pretended and one with real ones."""
+    repetitions: int
+    """Repetitions of a command whose start-up is measured."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,24 @@ class Case:
     """Whether ratios between servers say anything: not where the figure is a ratio already."""
     of_admin: bool = False
     """Whether it is about a server's admin server."""
+    of_client: bool = False
+    """Whether the contender is the client, and the C server its server."""
 
     def fits(self, contender: Contender) -> bool:
-        """Whether that server has what is measured."""
+        """Whether the case can be measured with that contender."""
+        if self.of_client:
+            return contender.python is not None
         return (contender.tls or self.mode is not Mode.TLS) and (contender.admin is not None or not self.of_admin)
 
     def sample(self, bench: Bench, contender: Contender) -> Sample:
-        """Measure one server, freshly started, once."""
+        """Measure one server, freshly started, once; or one client with a C server, freshly started."""
         port = free_port()
+        server_contender = bench.c_server if self.of_client else contender
         with running(
-            contender.name,
-            contender.command(port, self.mode),
+            server_contender.name,
+            server_contender.command(port, self.mode),
             port,
-            contender.environment,
+            server_contender.environment,
             bench.processors,
             bench.directory / "server.log",
             tls=self.mode is Mode.TLS,
@@ -126,7 +136,7 @@ def _beside_scrapes(bench: Bench, contender: Contender, server: Running) -> Samp
 
     assert contender.admin is not None
     alone, pretended, scraped = [], [], []
-    for _ in range(WINDOWS):
+    for _ in range(bench.scrape_rounds):
         alone.append(echoes())
         pretended.append(beside(0))
         scraped.append(beside(contender.admin))
@@ -152,6 +162,29 @@ def _echo_figures(name: str, windows: Sequence[Figures]) -> Figures:
 
 def _ready(_bench: Bench, _contender: Contender, server: Running) -> Sample:
     return Sample(server.ready, {})
+
+
+def _generator(*options: str) -> Callable[[Bench, Contender, Running], Sample]:
+    def measure(bench: Bench, contender: Contender, server: Running) -> Sample:
+        assert contender.python is not None
+        figures = generator_figures(
+            contender.name, contender.python, server.port, bench.directory, options, bench.seconds
+        )
+        return Sample(figures["client_cpu_seconds"] / figures["records"] * 1e6, figures)
+
+    return measure
+
+
+def _version(bench: Bench, contender: Contender, _server: Running) -> Sample:
+    assert contender.python is not None
+    figures = version_figures(contender.name, contender.python, bench.directory, bench.repetitions)
+    return Sample(figures["difference_seconds"], figures)
+
+
+def _ping(bench: Bench, contender: Contender, server: Running) -> Sample:
+    assert contender.python is not None
+    figures = ping_figures(contender.name, contender.python, server.port, bench.directory, bench.repetitions)
+    return Sample(figures["ping_seconds"], figures)
 
 
 CASES: Sequence[Case] = (
@@ -193,4 +226,36 @@ CASES: Sequence[Case] = (
         of_admin=True,
     ),
     Case("ready", "s", "from exec to the first echo", Mode.KEEP_ALIVE, _ready),
+    Case(
+        "load-keepalive-64",
+        "µs",
+        "client CPU of echod load for a record, 64 keep-alive connections, closed loop",
+        Mode.KEEP_ALIVE,
+        _generator("--connections", "64", "--keep-alive"),
+        of_client=True,
+    ),
+    Case(
+        "load-one-record-8",
+        "µs",
+        "client CPU of echod load for a connection with one record, 8 at a time, closed loop",
+        Mode.ONE_RECORD,
+        _generator("--connections", "8"),
+        of_client=True,
+    ),
+    Case(
+        "start-version",
+        "s",
+        "wall time of python -m echod --version, less that of python -c pass",
+        Mode.KEEP_ALIVE,
+        _version,
+        of_client=True,
+    ),
+    Case(
+        "start-ping",
+        "s",
+        "wall time of python -m echod ping -c 1, start included",
+        Mode.ONE_RECORD,
+        _ping,
+        of_client=True,
+    ),
 )

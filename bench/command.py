@@ -14,7 +14,18 @@ from pathlib import Path
 
 from bench.cases import CASES, Bench, Case, Sample
 from bench.certificate import Pair, make_certificate
-from bench.contenders import HERE, NAMES, Contender, Skipped, build_c, contenders
+from bench.contenders import (
+    BASELINES,
+    HERE,
+    NAMES,
+    Contender,
+    Skipped,
+    baseline_versions,
+    build_c,
+    c_server,
+    contenders,
+    in_order_of_run,
+)
 from bench.measure import BenchError, OtherWork, Processors, raise_descriptor_limit
 from bench.picture import picture
 from bench.report import CaseReport, Report, as_json, machine, table
@@ -35,16 +46,24 @@ class Scale:
     runs: int
     warm_up: float
     seconds: float
-    limit: float
+    limit: int
+    scrape_rounds: int
+    repetitions: int
+    """Repetitions of a command whose start-up is measured."""
 
 
-FULL = Scale(runs=5, warm_up=0.3, seconds=2.0, limit=590)
-QUICK = Scale(runs=1, warm_up=0.2, seconds=1.0, limit=85)
+FULL = Scale(runs=5, warm_up=0.3, seconds=2.0, limit=590, scrape_rounds=4, repetitions=7)
+QUICK = Scale(runs=1, warm_up=0.2, seconds=0.5, limit=85, scrape_rounds=1, repetitions=3)
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.only is None:
+        options.only = NAMES
+    elif options.baseline is None and set(options.only) & set(BASELINES.values()):
+        parser.error("argument --only: a baseline needs --baseline")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers end with us
     try:
         return _run(options)
@@ -61,7 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench/run.py", description="Compare echod with other echo servers.")
     parser.add_argument("--quick", action="store_true", help="one run of short windows: below 90 s, not for figures")
     parser.add_argument("--runs", type=_positive, metavar="N", help=f"runs of each case ({FULL.runs}; quick: 1)")
-    parser.add_argument("--only", type=_among(NAMES), default=NAMES, metavar="NAMES", help=f"of {','.join(NAMES)}")
+    parser.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="SECONDS",
+        help=f"time limit of the whole ({FULL.limit}; quick: {QUICK.limit})",
+    )
+    parser.add_argument("--only", type=_among(NAMES), metavar="NAMES", help=f"of {','.join(NAMES)}")
+    parser.add_argument(
+        "--baseline", type=Path, metavar="PYTHON", help="interpreter of an environment with another version of echod"
+    )
     parser.add_argument("--cases", type=_among(names), default=names, metavar="NAMES", help=f"of {','.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them")
@@ -92,6 +120,8 @@ def _run(options: argparse.Namespace) -> int:
     for file in (options.json, options.svg):
         if file is not None and not file.resolve().parent.is_dir():
             raise BenchError(f"{file}: no such directory")
+    baseline = None if options.baseline is None else options.baseline.absolute()  # no symbolic link is followed
+    versions = {} if baseline is None else {"baseline": f"({baseline_versions(baseline)})"}
     processors = Processors.choose()
     others = OtherWork(processors)
     idle = min(IDLE, raise_descriptor_limit() - RESERVE)
@@ -100,24 +130,38 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         pair, skipped = _certificate(directory)
-        servers, missing = contenders(options.only, directory, pair)
+        servers, missing = contenders(options.only, directory, pair, baseline)
+        incomparable = [each for each in missing if each.name in {*BASELINES, *BASELINES.values()}]
+        if baseline is not None and incomparable:
+            raise BenchError(f"--baseline: without {incomparable[0].name}: {incomparable[0].reason}")
         skipped = [*skipped, *missing]
-        bench = Bench(directory, build_c(HERE / "load.c", directory), processors, scale.warm_up, scale.seconds, idle)
+        bench = Bench(
+            directory=directory,
+            load=build_c(HERE / "load.c", directory),
+            c_server=c_server(directory),
+            processors=processors,
+            warm_up=scale.warm_up,
+            seconds=scale.seconds,
+            idle=idle,
+            scrape_rounds=scale.scrape_rounds,
+            repetitions=scale.repetitions,
+        )
         print(f"{processors}; {idle:,} idle connections", file=sys.stderr)
         for each in skipped:
             print(f"without {each.name}: {each.reason}", file=sys.stderr)
         if not servers:
             raise BenchError("no server to measure")
         cases = [case for case in CASES if case.name in options.cases]
-        measured, late, failed = _measure(bench, cases, servers, runs, began + scale.limit)
+        measured, late, failed = _measure(bench, cases, servers, runs, began + (options.limit or scale.limit))
     report = Report(
-        machine={**machine(), "processors": str(processors)},
+        machine={**machine(), **versions, "processors": str(processors)},
         settings={
             "quick": options.quick,
             "runs": runs,
             "warm_up_seconds": scale.warm_up,
             "window_seconds": scale.seconds,
             "idle_connections": idle,
+            "start_repetitions": scale.repetitions,
         },
         cases=measured,
         skipped=[*skipped, *late, *failed],
@@ -142,10 +186,13 @@ def _measure(
 ) -> tuple[Sequence[CaseReport], Sequence[Skipped], Sequence[Skipped]]:
     """Measure in rounds: in each of them every case, in each case one server after the other.
 
-    So a machine that is slower for a while is so for all servers alike. What there is no time for is left
+    So a machine that is slower for a while is so for all servers alike. From round to round a server and its
+    baseline change places. What there is no time for is left
     out by whole cases of a round; it is returned beside the measurements, and after it those that failed.
     """
-    samples: dict[str, dict[str, list[Sample]]] = {case.name: {} for case in cases}
+    samples: dict[str, dict[str, dict[int, Sample]]] = {
+        case.name: {server.name: {} for server in servers if case.fits(server)} for case in cases
+    }
     longest: dict[str, float] = {}
     late: list[Skipped] = []
     failed: list[Skipped] = []
@@ -157,7 +204,7 @@ def _measure(
                 continue
             if sys.stderr.isatty():
                 print(f"\rrun {number} of {runs}: {case.name:<16}", end="", file=sys.stderr, flush=True)
-            for server in servers:
+            for server in in_order_of_run(servers, number):
                 if not case.fits(server):
                     continue
                 try:
@@ -165,11 +212,20 @@ def _measure(
                 except BenchError as problem:
                     failed.append(Skipped(f"{case.name}, run {number}", str(problem)))
                 else:
-                    samples[case.name].setdefault(server.name, []).append(sample)
+                    samples[case.name][server.name][number] = sample
             longest[case.name] = max(longest.get(case.name, 0), time.monotonic() - began)
     if sys.stderr.isatty():
         print(end="\r", file=sys.stderr)
-    measured = [CaseReport(case.name, case.unit, case.about, samples[case.name], case.compared) for case in cases]
+    measured = [
+        CaseReport(
+            case.name,
+            case.unit,
+            case.about,
+            {server: by_run for server, by_run in samples[case.name].items() if by_run},
+            case.compared,
+        )
+        for case in cases
+    ]
     return measured, late, failed
 
 

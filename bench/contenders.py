@@ -1,6 +1,7 @@
 """The servers that are compared, and how each is built and started."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -8,16 +9,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import cast
 
 from bench.certificate import Pair
 from bench.measure import BenchError, free_port
 
-__all__ = ["NAMES", "Contender", "Mode", "Skipped", "build_c", "contenders"]
+__all__ = [
+    "BASELINES",
+    "NAMES",
+    "Contender",
+    "Mode",
+    "Skipped",
+    "baseline_versions",
+    "build_c",
+    "c_server",
+    "contenders",
+    "in_order_of_run",
+]
 
 HERE = Path(__file__).resolve().parent
 BACKLOG = 1024
-NAMES = ("c", "go", "uvloop", "asyncio", "echod", "echod-admin", "echod-stock")
-"""In the order of the tables."""
+NAMES = ("c", "go", "uvloop", "asyncio", "echod", "baseline", "echod-admin", "baseline-admin", "echod-stock")
+"""In the order of the tables; each baseline directly after its counterpart."""
+BASELINES: Mapping[str, str] = {"echod": "baseline", "echod-admin": "baseline-admin"}
+"""Contenders of the echod under test, each with its baseline: the same server of the other installation."""
+VERSIONS = """
+import json, platform, echod
+from importlib.metadata import version
+versions = {name: version(name) for name in ("echod", "twisted")}
+print(json.dumps({"file": echod.__file__, **versions, "python": platform.python_version()}))
+"""
+"""Program that prints an installation's versions, and the file of its echod."""
 PATIENCE = 60
 """Seconds for a compiler, or for a command that only tells of itself."""
 
@@ -42,6 +64,8 @@ class Contender:
     admin: int | None = None
     """The port of its admin server, where it has one."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    python: Path | None = None
+    """Interpreter of its environment, if its echod is also measured as a client."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +77,28 @@ class Skipped:
 
 
 def contenders(
-    names: Sequence[str], directory: Path, pair: Pair | None
+    names: Sequence[str], directory: Path, pair: Pair | None, baseline: Path | None
 ) -> tuple[Sequence[Contender], Sequence[Skipped]]:
-    """Return the servers of these names that this machine can run, built in `directory`, and those it cannot."""
+    """Return the servers of these names that this machine can run, built in `directory`, and those it cannot.
+
+    `baseline` is the interpreter of the environment with the other version of echod.
+    """
+    this = Path(sys.executable)
     makers: dict[str, Callable[[], Contender]] = {
-        "c": lambda: _c(directory),
+        "c": lambda: c_server(directory),
         "go": lambda: _go(directory),
         "uvloop": lambda: _uvloop(pair),
         "asyncio": lambda: _asyncio("asyncio", pair),
-        "echod": lambda: _echod("echod", pair),
-        "echod-admin": lambda: _echod("echod-admin", pair, admin=free_port()),
-        "echod-stock": lambda: _echod("echod-stock", pair),
+        "echod": lambda: _echod("echod", this, pair),
+        "echod-admin": lambda: _echod("echod-admin", this, pair, admin=free_port()),
+        "echod-stock": lambda: _echod("echod-stock", this, pair),
     }
+    if baseline is not None:
+        makers["baseline"] = lambda: _echod("baseline", baseline, pair)
+        makers["baseline-admin"] = lambda: _echod("baseline-admin", baseline, pair, admin=free_port())
     found, skipped = [], []
     for name in NAMES:
-        if name in names:
+        if name in names and name in makers:
             try:
                 found.append(makers[name]())
             except BenchError as problem:
@@ -75,18 +106,45 @@ def contenders(
     return found, skipped
 
 
+def in_order_of_run(servers: Sequence[Contender], run: int) -> Sequence[Contender]:
+    """Return the servers in the order of one run: in the odd runs as given, in the even ones each baseline first."""
+    ordered = list(servers)
+    if run % 2 == 0:
+        for index in range(len(ordered) - 1):
+            if BASELINES.get(ordered[index].name) == ordered[index + 1].name:
+                ordered[index : index + 2] = ordered[index + 1], ordered[index]
+    return ordered
+
+
+def baseline_versions(python: Path) -> str:
+    """Return the versions of the baseline, the installation of that interpreter, as text.
+
+    Raises BenchError if it has no echod, or if its echod is the file of the echod under test, as with PYTHONPATH.
+    """
+    try:
+        baseline, this = (_versions(each) for each in (python, Path(sys.executable)))
+    except BenchError:
+        raise BenchError("--baseline: not an interpreter that can import echod") from None
+    if baseline.pop("file") == this.pop("file"):
+        raise BenchError("--baseline: both interpreters import echod from the same file")
+    return ", ".join(f"{name} {version}" for name, version in baseline.items())
+
+
 def build_c(source: Path, directory: Path) -> Path:
-    """Return the program made of one C file."""
+    """Return the program of one C file, compiled in `directory` unless it is there already."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("no C compiler (cc)")
     program = directory / source.stem
+    if program.exists():
+        return program
     warnings = ("-std=c11", "-Wall", "-Wextra", "-Werror")
     _build([compiler, *warnings, "-O2", "-o", str(program), str(source)])
     return program
 
 
-def _c(directory: Path) -> Contender:
+def c_server(directory: Path) -> Contender:
+    """Return the C server; its program is compiled in `directory`, unless it is there already."""
     program = str(build_c(HERE / "servers" / "epoll.c", directory))
     return Contender("c", lambda port, mode: (program, str(port), mode.value))
 
@@ -120,20 +178,24 @@ def _asyncio(name: str, pair: Pair | None, *flags: str) -> Contender:
     return Contender(name, command, tls=pair is not None)
 
 
-def _echod(name: str, pair: Pair | None, admin: int | None = None) -> Contender:
-    twistd = Path(sys.executable).with_name("twistd")
-    start = (str(twistd), "-n", "--pidfile=", "echod")
+def _versions(python: Path) -> dict[str, str]:
+    return cast("dict[str, str]", json.loads(_output([str(python), "-c", VERSIONS])))
+
+
+def _echod(name: str, python: Path, pair: Pair | None, admin: int | None = None) -> Contender:
+    """Return the daemon of the environment of that interpreter."""
+    start = (str(python.with_name("twistd")), "-n", "--pidfile=", "echod")
     try:
-        told = _output([*start, "--help"])
+        usage = _output([*start, "--help"])
     except BenchError:
-        raise BenchError(f"echod is not installed beside {Path(sys.executable).name}") from None
+        raise BenchError(f"echod is not installed beside {python.name}") from None
     flags: tuple[str, ...] = ()
-    if "--transport" in told:
+    if "--transport" in usage:
         flags = ("--transport", "stock") if name == "echod-stock" else ()
     elif name == "echod":
         raise BenchError("this echod has no --transport: it is echod-stock")
     if admin is not None:
-        if "--admin" not in told:
+        if "--admin" not in usage:
             raise BenchError("this echod has no --admin")
         flags = (*flags, "--admin", str(admin))
 
@@ -147,7 +209,8 @@ def _echod(name: str, pair: Pair | None, admin: int | None = None) -> Contender:
         files = ("--tls-certificate", pair.certificate, "--tls-key", pair.key)
         return (*common, "--port", str(free_port()), "--keep-alive", "--tls-port", str(port), *files)
 
-    return Contender(name, command, tls=pair is not None, admin=admin)
+    client = python if name in ("echod", "baseline") else None
+    return Contender(name, command, tls=pair is not None, admin=admin, python=client)
 
 
 def _build(command: Sequence[str]) -> None:

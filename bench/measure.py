@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import select
 import socket
 import subprocess
 import time
@@ -18,10 +19,12 @@ __all__ = [
     "OtherWork",
     "Processors",
     "Running",
+    "Usage",
     "beginning",
     "free_port",
     "load",
     "raise_descriptor_limit",
+    "run_to_end",
     "running",
 ]
 
@@ -169,6 +172,45 @@ def beginning(server: str, command: Sequence[str], patience: float) -> Iterator[
             yield ended
         finally:
             process.kill()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Time of one process from its start to its end, in seconds."""
+
+    wall: float
+    cpu: float
+    """User and system time, that of the children it waited for included."""
+
+
+def run_to_end(name: str, command: Sequence[str], directory: Path, patience: float) -> Usage:
+    """Run a client to its end; return its usage. Raises BenchError if it fails, or takes more than `patience`."""
+    log = directory / "client.log"
+    with log.open("wb") as output:
+        began = time.monotonic()
+        process = subprocess.Popen(  # noqa: S603 - the commands are those of clients.py
+            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            # Popen.wait with a timeout polls, which would add up to 50 ms to the wall time.
+            ended, _, _ = select.select([descriptor], [], [], patience)
+            wall = time.monotonic() - began
+        finally:
+            os.close(descriptor)
+        if not ended:
+            raise BenchError(f"{name}: {' '.join(command[1:4])} did not end within {patience:g} s")
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        lines = log.read_text(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
+        raise BenchError(f"{name}: {' '.join(command[1:4])}: {lines[-1]}")
+    return Usage(wall, usage.ru_utime + usage.ru_stime)
 
 
 def free_port() -> int:

@@ -17,7 +17,13 @@ BAR = 250
 ROW = 24
 HEAD = 46
 MARGIN = 20
-COLOURS = {"echod": "#1b6ca8", "echod-admin": "#4d91c1", "echod-stock": "#7fb2d9"}
+COLOURS = {
+    "echod": "#1b6ca8",
+    "baseline": "#c98a2b",
+    "echod-admin": "#4d91c1",
+    "baseline-admin": "#dcb06f",
+    "echod-stock": "#7fb2d9",
+}
 OTHERS = "#b9bec4"
 INK = "#22262a"
 FAINT = "#5c656d"

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.cases import Sample
-from bench.contenders import Skipped
+from bench.contenders import BASELINES, Skipped
 
-__all__ = ["CaseReport", "Report", "Spread", "as_json", "machine", "number", "table"]
+__all__ = ["CaseReport", "Comparison", "Report", "Spread", "as_json", "machine", "number", "table"]
 
 FORMAT = "echod-bench"
 VERSION = 1
@@ -34,21 +34,31 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A server of the echod under test against its baseline: the ratios of their figures in the same runs."""
+
+    server: str
+    baseline: str
+    ratios: Spread
+    runs: int
+    """Number of runs that have both figures."""
+
+
+@dataclass(frozen=True)
 class CaseReport:
     """One case, over all servers."""
 
     name: str
     unit: str
     about: str
-    samples: Mapping[str, Sequence[Sample]]
+    samples: Mapping[str, Mapping[int, Sample]]
+    """Samples by the name of the server, then by the number of the run."""
     compared: bool = True
 
     def spreads(self) -> Mapping[str, Spread]:
         """Return what each server's runs came to."""
         return {
-            server: Spread(statistics.median(values), min(values), max(values))
-            for server, samples in self.samples.items()
-            for values in [[sample.value for sample in samples]]
+            server: _spread([sample.value for sample in samples.values()]) for server, samples in self.samples.items()
         }
 
     def ratios(self, server: str) -> Mapping[str, float]:
@@ -59,6 +69,20 @@ class CaseReport:
             for reference in REFERENCES
             if self.compared and reference in spreads and spreads[reference].median > 0
         }
+
+    def comparisons(self) -> Sequence[Comparison]:
+        """Return the comparisons with baselines, paired by run."""
+        found = []
+        for server, baseline in BASELINES.items():
+            samples, others = self.samples.get(server, {}), self.samples.get(baseline, {})
+            ratios = [
+                sample.value / others[run].value
+                for run, sample in samples.items()
+                if run in others and others[run].value > 0
+            ]
+            if ratios:
+                found.append(Comparison(server, baseline, _spread(ratios), len(ratios)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,17 +119,32 @@ def table(report: Report) -> str:
     for case in report.cases:
         lines += ["", f"{case.name}: {case.about} ({case.unit})"]
         heads = "".join(f"{'/ ' + name:>15}" for name in REFERENCES)
-        lines.append(f"  {'server':<12}{'median':>9}{'min':>9}{'max':>9}{'runs':>6}{heads}")
+        lines.append(f"  {'server':<15}{'median':>9}{'min':>9}{'max':>9}{'runs':>6}{heads}")
         for server, spread in case.spreads().items():
             ratios = case.ratios(server)
             figures = "".join(f"{number(value):>9}" for value in (spread.median, spread.least, spread.most))
             cells = "".join(f"{format(ratios[name], '.2f') if name in ratios else '-':>15}" for name in REFERENCES)
-            lines.append(f"  {server:<12}{figures}{len(case.samples[server]):>6}{cells}")
+            lines.append(f"  {server:<15}{figures}{len(case.samples[server]):>6}{cells}")
+    lines += _comparison_lines(report.cases)
     lines += ["", *(f"without {each.name}: {each.reason}" for each in report.skipped)]
     lines.append(f"took {report.seconds:.0f} s; other work took {report.other_work:.0%} of the processors meanwhile")
     if report.other_work > BUSY:
         lines.append("that is too much for figures to be quoted: run it again on a machine that is idle")
     return "\n".join(lines)
+
+
+def _comparison_lines(cases: Sequence[CaseReport]) -> Sequence[str]:
+    rows = [
+        f"  {case.name:<18}{each.server + ' / ' + each.baseline:<30}"
+        + "".join(f"{value:>9.3f}" for value in (each.ratios.median, each.ratios.least, each.ratios.most))
+        + f"{each.runs:>6}"
+        for case in cases
+        for each in case.comparisons()
+    ]
+    if not rows:
+        return ()
+    heads = f"  {'case':<18}{'':<30}{'median':>9}{'min':>9}{'max':>9}{'runs':>6}"
+    return ["", "comparison with the baseline: ratios of the figures, paired by run", heads, *rows]
 
 
 def as_json(report: Report) -> str:
@@ -131,11 +170,35 @@ def _case(case: CaseReport) -> Mapping[str, object]:
             "min": spread.least,
             "max": spread.most,
             "ratios": case.ratios(server),
-            "runs": [{"value": sample.value, "details": sample.details} for sample in case.samples[server]],
+            "runs": [
+                {"run": run, "value": sample.value, "details": sample.details}
+                for run, sample in case.samples[server].items()
+            ],
         }
         for server, spread in case.spreads().items()
     }
-    return {"name": case.name, "unit": case.unit, "about": case.about, "servers": servers}
+    comparisons = [
+        {
+            "server": each.server,
+            "baseline": each.baseline,
+            "median": each.ratios.median,
+            "min": each.ratios.least,
+            "max": each.ratios.most,
+            "runs": each.runs,
+        }
+        for each in case.comparisons()
+    ]
+    return {
+        "name": case.name,
+        "unit": case.unit,
+        "about": case.about,
+        "servers": servers,
+        "comparisons": comparisons,
+    }
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
 
 
 def _processor() -> str:

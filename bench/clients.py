@@ -1,0 +1,82 @@
+"""The cases in which echod is the client: CPU time of its load generator, and its start-up time.
+
+The client runs on the load's processor. The server is the C server, on the server's processor.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+from bench.measure import BenchError, Usage, run_to_end
+
+__all__ = ["generator_figures", "ping_figures", "version_figures"]
+
+SHORT = 0.3
+"""Seconds of the shorter of the two load runs."""
+PATIENCE = 30
+"""Seconds that a command may take beyond its load."""
+
+Figures = dict[str, float]
+
+
+def generator_figures(
+    name: str, python: Path, port: int, directory: Path, options: Sequence[str], seconds: float
+) -> Figures:
+    """Return the CPU time and the records of `echod load`: those of a long run less those of a short one.
+
+    The difference excludes what both runs spend alike: the start of the interpreters, and the report.
+    """
+    cpu, records = [], []
+    for duration in (SHORT, SHORT + seconds):
+        result = directory / "load.json"
+        result.unlink(missing_ok=True)
+        words = ("load", "--processes", "1", "--duration", str(duration), "--json", str(result), *options)
+        usage = _echod(name, python, directory, (*words, "127.0.0.1", str(port)), duration)
+        try:
+            report = json.loads(result.read_bytes())
+            echoed, failed = report["echoed"], report["failed"]
+        except (OSError, ValueError, KeyError) as problem:
+            raise BenchError(f"{name}: no result of echod load ({problem!r})") from None
+        if failed:
+            raise BenchError(f"{name}: {failed} records of echod load failed")
+        cpu.append(usage.cpu)
+        records.append(echoed)
+    if records[1] <= records[0]:
+        raise BenchError(f"{name}: the longer run of echod load has no more records than the shorter one")
+    return {
+        "client_cpu_seconds": cpu[1] - cpu[0],
+        "records": records[1] - records[0],
+        "short_cpu_seconds": cpu[0],
+        "short_records": records[0],
+    }
+
+
+def version_figures(name: str, python: Path, directory: Path, repetitions: int) -> Figures:
+    """Return the wall time of `python -m echod --version`, of the bare interpreter, and of the first less the second.
+
+    Each is the median of its own; the two commands take turns.
+    """
+    version, bare = _medians(
+        repetitions,
+        lambda: _echod(name, python, directory, ("--version",)).wall,
+        lambda: run_to_end(name, (str(python), "-c", "pass"), directory, PATIENCE).wall,
+    )
+    return {"version_seconds": version, "bare_seconds": bare, "difference_seconds": version - bare}
+
+
+def ping_figures(name: str, python: Path, port: int, directory: Path, repetitions: int) -> Figures:
+    """Return the wall time of `python -m echod ping -c 1`, the interpreter's start included."""
+    words = ("ping", "-c", "1", "127.0.0.1", str(port))
+    (ping,) = _medians(repetitions, lambda: _echod(name, python, directory, words).wall)
+    return {"ping_seconds": ping}
+
+
+def _medians(repetitions: int, *measurements: Callable[[], float]) -> Sequence[float]:
+    """Return the median of each measurement. A first round, which may fill caches, is not counted."""
+    rounds = [[measure() for measure in measurements] for _ in range(repetitions + 1)][1:]
+    return [median(values) for values in zip(*rounds, strict=True)]
+
+
+def _echod(name: str, python: Path, directory: Path, words: Sequence[str], seconds: float = 0) -> Usage:
+    return run_to_end(name, (str(python), "-m", "echod", *words), directory, seconds + PATIENCE)
