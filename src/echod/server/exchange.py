@@ -11,7 +11,7 @@ four states and six inputs, CPython 3.11), and a keep-alive echo costs about 7 Â
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -319,7 +319,6 @@ class Exchange:
 
     __slots__ = (
         "_buffer",
-        "_last_record",
         "_rules",
         "_waits",
         "bytes_received",
@@ -338,8 +337,6 @@ class Exchange:
         """
         self._rules = rules
         self._waits = waits
-        self._last_record = not rules.keep_alive
-        """Whether the next record is the connection's last one."""
         self._buffer: RecordBuffer | None = None
         """Made when a record arrives in pieces: most connections need none."""
         self.state = _EMPTY
@@ -389,7 +386,7 @@ class Exchange:
                 return self.take(_PART), b""
         if self._waits is not None:
             self._count_wait(self._waits, now)
-        if self._last_record:
+        if not self._rules.keep_alive:
             data = data[: self._rules.record_size]
             event = _LAST_RECORD
         else:
@@ -404,7 +401,7 @@ class Exchange:
         """
         if self._rules.stream:
             return self.take(Event.DRAIN_STREAM)
-        self._last_record = True
+        self._rules = replace(self._rules, keep_alive=False)
         return self.take(Event.DRAIN)
 
     def deadline_passed(self) -> tuple[Action, ...]:

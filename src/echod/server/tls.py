@@ -144,7 +144,7 @@ class TLSEchoProtocol(EchoProtocol):
         elif cast("Any", self._tcp_below).disconnecting:
             # The client's close_notify was received while its echo was still being sent. The TCP transport closes once
             # all is sent, but not while it has a producer.
-            self._tcp.unregisterProducer()
+            self.transport.unregisterProducer()
 
     def readConnectionLost(self) -> None:
         """Report the client's FIN to the exchange. `HalfCloseableTLS` closes the TCP connection after it."""
