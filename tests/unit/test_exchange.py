@@ -106,12 +106,12 @@ class Connection:
     def deadline(self) -> None:
         self.armed = False
         event = Event.STALL if self.exchange.paused else Event.DEADLINE
-        self._noting(lambda: (self.exchange.deadline_passed(), b""), event)
+        self._noting(lambda: (self.exchange.on_deadline(), b""), event)
 
     def drain(self) -> None:
         self.draining = True
         event = Event.DRAIN_STREAM if self.rules.stream else Event.DRAIN
-        self._noting(lambda: (self.exchange.drain(), b""), event)
+        self._noting(lambda: (self.exchange.on_drain(), b""), event)
 
     def end(self, event: Event) -> None:
         self.over = True

@@ -394,7 +394,7 @@ class Exchange:
         self.bytes_sent += len(data)
         return self.take(event), data
 
-    def drain(self) -> tuple[Action, ...]:
+    def on_drain(self) -> tuple[Action, ...]:
         """Report that the server stops.
 
         No record is taken after the present one. A stream ends when no bytes are received for the quiet time.
@@ -404,7 +404,7 @@ class Exchange:
         self._rules = replace(self._rules, keep_alive=False)
         return self.take(Event.DRAIN)
 
-    def deadline_passed(self) -> tuple[Action, ...]:
+    def on_deadline(self) -> tuple[Action, ...]:
         """Report that the deadline has passed."""
         return self.take(Event.STALL if self.paused else Event.DEADLINE)
 

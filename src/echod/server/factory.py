@@ -102,8 +102,7 @@ class EchoFactory(Factory):
 
     def connection_closed(self, connection: EchoProtocol) -> None:
         """Report a connection to the observer; then count it as closed, which may end a drain."""
-        exchange = connection.exchange
-        reason = exchange.reason
+        reason = connection.reason
         assert reason is not None, "the end of an exchange has a reason"
         self._context.admission.leave(connection.peer.host)
         self._report(
@@ -111,13 +110,13 @@ class EchoFactory(Factory):
                 peer=connection.peer,
                 listener=self._listener,
                 reason=reason,
-                records=exchange.records,
-                bytes_received=exchange.bytes_received,
-                bytes_sent=exchange.bytes_sent,
-                duration=self.seconds() - exchange.opened_at,
+                records=connection.records,
+                bytes_received=connection.bytes_received,
+                bytes_sent=connection.bytes_sent,
+                duration=self.seconds() - connection.opened_at,
                 tls=connection.tls,
                 tls_failure=connection.tls_failure,
-                waited=exchange.waited,
+                waited=connection.waited,
             )
         )
         self._context.connections.discard(connection)

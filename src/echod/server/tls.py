@@ -153,14 +153,14 @@ class TLSEchoProtocol(EchoProtocol):
 
     def deadline_passed(self) -> None:
         """Report the deadline to the exchange; after a close, first give up waiting for the client's close_notify."""
-        if self.exchange.state is State.CLOSING and not self._tcp_closing:
+        if self.state is State.CLOSING and not self._tcp_closing:
             self._arm_linger()
             self._close_tcp()
         else:
             super().deadline_passed()
 
     def _half_close(self) -> None:
-        self._half_close_waits = self.exchange.paused
+        self._half_close_waits = self.paused
         if not self._half_close_waits:
             self._take(Event.FLUSHED)  # arms the linger, before a step that may end the connection
             self._send_close_notify()
@@ -191,7 +191,7 @@ class TLSEchoProtocol(EchoProtocol):
             self.tls_failure = _failure_of(lost)
         if lost.check(SSL.Error):
             return Event.TLS_FAILURE
-        if self.exchange.reason is not None and lost.check(ConnectionLost):
+        if self.reason is not None and lost.check(ConnectionLost):
             return Event.END  # Twisted's reason for a close_notify that the client never sent
         return super()._end_event(lost)
 
