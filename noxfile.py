@@ -1,4 +1,4 @@
-"""Every check of echod, each in an environment of its own: `nox` runs all, `nox -s NAME` one."""
+"""Every check of echod, each in an environment of its own: `nox` runs all but the slow `mutants`, `nox -s NAME` one."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +9,7 @@ import nox
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ("lint", "types", "tests")
 
 CONFORMANCE = "tests.conformance"
 """Twisted's own tests, against the fast transport. Not under pytest: each puts a reactor in the global one's place."""
@@ -53,6 +54,13 @@ def tests(session: nox.Session) -> None:
             session.log(within.result())
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Mutation testing of the pure modules, or of those in the arguments, such as `server/exchange`. On demand."""
+    session.install("--quiet", "--editable", ".[mutants]")
+    session.run("python", "-m", "tests.mutation", *session.posargs)
 
 
 def _tests_within(session: nox.Session, scratch: Path) -> str:
