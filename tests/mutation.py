@@ -312,8 +312,10 @@ def run(modules: list[str]) -> bool:
                 ("survived, and is not in docs/mutants.md", survivors - expected),
                 ("is in docs/mutants.md, and did not survive", expected - survivors),
             ):
+                if descriptions:
+                    say(f"  {note}:")
                 for description in sorted(descriptions):
-                    say(f"  {note}:\n- {description}")
+                    say(f"- {description}")
     say(f"all: {_figures(in_all)} in {time.monotonic() - began:.0f} s")
     return good and _share(in_all) >= LEAST_KILLED
 

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.addresses import HostPort
-from echod.server.proxy_header import V2_LONGEST, MalformedHeader, ProxyHeaderReader, ProxyInfo
+from echod.server.proxy_header import MalformedHeader, ProxyHeaderReader, ProxyInfo
 from tests.unit.test_records import cut
+
+LONGEST = 536
+"""Bytes of the longest header of version 2 that a receiver must accept (section 2.2)."""
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -42,33 +45,42 @@ HEADERS = {
     v2(0x21, 0x00, b""): None,
     v2(0x21, 0x31, b"/" * 216): None,
     v2(0x21, 0x12, IPV4): None,
+    v2(0x21, 0x11, IPV4, bytes(LONGEST - 16 - len(IPV4))): HostPort("192.0.2.7", 40000),
+    b"PROXY UNKNOWN".ljust(105) + b"\r\n": None,
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 00001 65535\r\n": HostPort("192.0.2.7", 1),
 }
 
-MALFORMED = [
-    b"GET / HTTP/1.1\r\n",
-    b"\0",
-    b"PROXYTCP4",
-    b"PROXY TCP5 192.0.2.7 192.0.2.1 1 2\r\n",
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 1\r\n",
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2 3\r\n",
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 x 2\r\n",
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 -1 2\r\n",
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 65536 2\r\n",
-    b"PROXY TCP4 192.0.2.777 192.0.2.1 1 2\r\n",
-    b"PROXY TCP4 192.0.2.7 x 1 2\r\n",
-    b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n",
-    b"PROXY TCP6 192.0.2.7 192.0.2.1 1 2\r\n",
-    b"PROXY \xff\r\n",
-    b"PROXY TCP4\r\n",
-    b"PROXY \r\n",
-    b"PROXY UNKNOWN" + b" " * 107,
-    SIGNATURE + b"\x11\x11\0\x0c",
-    SIGNATURE + b"\x2f\x11\0\x0c",
-    SIGNATURE + b"\x21\x11\xff\xff",
-    v2(0x21, 0x11, IPV4[:-1]),
-    v2(0x21, 0x21, IPV4),
-    v2(0x21, 0x11, b""),
-]
+MALFORMED = {
+    b"GET / HTTP/1.1\r\n": "neither version's signature",
+    b"\0": "neither version's signature",
+    b"PROXYTCP4": "neither version's signature",
+    b"PROXY TCP5 192.0.2.7 192.0.2.1 1 2\r\n": "unknown words",
+    b"PROXY TCP4\r\n": "unknown words",
+    b"PROXY \r\n": "unknown words",
+    b"PROXY \xff\r\n": "not ASCII",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2 3\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 x 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 -1 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 65536 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 2 65536\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 000001 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.777 192.0.2.1 1 2\r\n": "not an address",
+    b"PROXY TCP4 192.0.2.7  192.0.2.1 1 2\r\n": "not an address",
+    b"PROXY TCP4 192.0.2.7 x 1 2\r\n": "not an address",
+    b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n": "not an address",
+    b"PROXY TCP6 192.0.2.7 192.0.2.1 1 2\r\n": "not an address",
+    b"PROXY UNKNOWN" + b" " * 107: "no end of line",
+    b"PROXY UNKNOWN".ljust(107): "no end of line",
+    b"PROXY UNKNOWN".ljust(106) + b"\r\n": "no end of line",
+    SIGNATURE + b"\x11\x11\0\x0c": "unknown version or command, or too long",
+    SIGNATURE + b"\x2f\x11\0\x0c": "unknown version or command, or too long",
+    SIGNATURE + b"\x21\x11\xff\xff": "unknown version or command, or too long",
+    SIGNATURE + b"\x21\x11" + struct.pack("!H", LONGEST - 16 + 1): "unknown version or command, or too long",
+    v2(0x21, 0x11, IPV4[:-1]): "addresses cut short",
+    v2(0x21, 0x21, IPV4): "addresses cut short",
+    v2(0x21, 0x11, b""): "addresses cut short",
+}
 
 
 class HeaderTests(SynchronousTestCase):
@@ -84,6 +96,11 @@ class HeaderTests(SynchronousTestCase):
                 self.assertEqual(reader.pending, n + 1)
             self.assertEqual(reader.feed(header[-1:] + b"record"), ProxyInfo(client, b"record"))
 
+    def test_bytes_after_the_first_end_of_line_are_not_the_headers(self) -> None:
+        header = b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n"
+        info = ProxyHeaderReader().feed(header + b"re\r\ncord")
+        self.assertEqual(info, ProxyInfo(HostPort("192.0.2.7", 1), b"re\r\ncord"))
+
     @given(header=st.sampled_from(sorted(HEADERS)), rest=st.binary(max_size=300), cuts=st.lists(st.integers(0, 700)))
     def test_every_fragmentation(self, header: bytes, rest: bytes, cuts: list[int]) -> None:
         reader = ProxyHeaderReader()
@@ -95,9 +112,10 @@ class HeaderTests(SynchronousTestCase):
                 self.assertEqual(info.rest + b"".join(pieces), rest)
 
     def test_malformed(self) -> None:
-        for header in MALFORMED:
-            with self.assertRaises(MalformedHeader, msg=header):
+        for header, rule in MALFORMED.items():
+            with self.assertRaises(MalformedHeader, msg=header) as raised:
                 ProxyHeaderReader().feed(header)
+            self.assertEqual(str(raised.exception), rule, header)
 
     def test_malformed_bytewise(self) -> None:
         for header in MALFORMED:
@@ -114,4 +132,4 @@ class HeaderTests(SynchronousTestCase):
         except MalformedHeader:
             return
         if info is None:
-            self.assertLess(reader.pending, V2_LONGEST)
+            self.assertLess(reader.pending, LONGEST)
