@@ -119,16 +119,16 @@ class FileTests(SynchronousTestCase):
     def test_an_encrypted_key_is_refused(self) -> None:
         key = load_pem_private_key(self.pair.key.read_bytes(), None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-            self.assertIn(
-                "is encrypted; passphrases", self.refused_key(self.key(key, secret=b"x", form=form))
-            )
+            self.assertIn("is encrypted; passphrases", self.refused_key(self.key(key, secret=b"x", form=form)))
 
     def test_another_ones_key(self) -> None:
         for key in (ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)):
             self.assertIn("is not the key of the certificate", self.refused_key(self.key(key)))
 
     def test_a_key_type_that_tls_does_not_support(self) -> None:
-        self.assertIn("has a key type that TLS does not support", self.refused_key(self.key(x25519.X25519PrivateKey.generate())))
+        self.assertIn(
+            "has a key type that TLS does not support", self.refused_key(self.key(x25519.X25519PrivateKey.generate()))
+        )
 
     def test_a_certificate_that_openssl_refuses(self) -> None:
         pair = weak(self.directory)
