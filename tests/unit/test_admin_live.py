@@ -39,7 +39,7 @@ class LivePageTests(SynchronousTestCase):
         transport.fin()
         self.scene.live_page.tick()
         (first, history), (second, tick) = self.events(client)
-        self.assertEqual((first, history["points"], second), ("history", [], "beat"))
+        self.assertEqual((first, history["points"], second), ("history", [], "tick"))
         self.assertEqual((tick["point"]["accepted"], tick["point"]["records"]), (1.0, 1.0))
         self.assertEqual((tick["state"]["state"], tick["state"]["closed"]), ("ready", {"echoed": 1}))
         self.scene.live_page.tick()
@@ -69,7 +69,7 @@ class LivePageTests(SynchronousTestCase):
         self.scene.live_page.tick()
         client.transport.producer.resumeProducing()
         self.scene.live_page.tick()
-        self.assertEqual([kind for kind, _ in self.events(client)], ["history", "beat"])
+        self.assertEqual([kind for kind, _ in self.events(client)], ["history", "tick"])
 
     def test_tick_while_draining(self) -> None:
         client = self.stream()
@@ -86,7 +86,7 @@ class LivePageTests(SynchronousTestCase):
         self.patch(broken.transport, "writeSequence", write)
         self.scene.live_page.tick()
         self.assertTrue(broken.over)
-        self.assertEqual([kind for kind, _ in self.events(working)], ["history", "beat"])
+        self.assertEqual([kind for kind, _ in self.events(working)], ["history", "tick"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.scene.live_page.tick()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 0)

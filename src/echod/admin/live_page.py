@@ -49,7 +49,7 @@ class LivePage:
         self._previous = counts
         self._points.append(point)
         if self._streams:
-            self._send(_event("beat", {"state": self._state(counts), "point": point}))
+            self._send(_event("tick", {"state": self._state(counts), "point": point}))
 
     def send_state(self) -> None:
         """Send the state without a point: after a change of state that should not wait for the next tick."""
