@@ -176,7 +176,7 @@ GROWTH = 8192
 
 Measured over rounds of 15 s, 29,000 connections each: once the first was over, the next ones added less than 100 kB to
 one daemon and 0.4 MB to the other.
-A minute is about 115,000 connections: 75 bytes lost with each would be more. The rest is room for a burst that
+A minute is about 115,000 connections: 75 bytes lost with each would be more. The rest is for a burst that
 is larger than any while it warmed up.
 """
 

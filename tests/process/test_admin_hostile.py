@@ -145,9 +145,9 @@ def test_flood_takes_a_tenth_of_the_processor(
 def full_load(program: Path, port: int, echod: Daemon) -> float:
     """Run a closed-loop load over 64 connections for a second; return the number of records."""
     words = ("-p", str(port), "-P", str(echod.pid), "-c", "64", "-w", "0.1", "-s", "1")
-    told = run(str(program), *words, cwd=program.parent, timeout=2 * PATIENCE)
-    assert told.returncode == 0, told.stderr
-    figures = json.loads(told.stdout)
+    finished = run(str(program), *words, cwd=program.parent, timeout=2 * PATIENCE)
+    assert finished.returncode == 0, finished.stderr
+    figures = json.loads(finished.stdout)
     return float(figures["echoes"] / figures["seconds"])
 
 
@@ -158,7 +158,7 @@ def test_thousand_scrapes_per_second_beside_a_full_echo_load(tmp_path: Path) -> 
     subprocess.run(("cc", "-O2", "-o", str(program), str(BENCH / "load.c")), check=True)
     scrapes = (sys.executable, str(BENCH / "scrapes.py"), str(admin), "1000", "1.5")
     command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", "--backlog", "128")
-    told = []
+    rounds = []
     with daemon(*command, cwd=tmp_path) as echod:
         # Tests run in parallel on two processors: the best round counts.
         for _ in range(5):
@@ -168,9 +168,9 @@ def test_thousand_scrapes_per_second_beside_a_full_echo_load(tmp_path: Path) -> 
                 assert scraper.stdout is not None
                 scraped = json.loads(scraper.stdout.read())
             assert scraped["answered"] == scraped["due"] == 1500
-            told.append((beside / alone, scraped["seconds"], scraped["p99_us"]))
+            rounds.append((beside / alone, scraped["seconds"], scraped["p99_us"]))
             if beside > 0.85 * alone and scraped["seconds"] < 1.6 and scraped["p99_us"] < 50_000:
                 break
         else:
-            pytest.fail(f"share of the echo that was left, seconds and p99 (µs) of the scrapes, each turn: {told}")
+            pytest.fail(f"share of the echo rate, seconds and p99 (µs) of the scrapes, per round: {rounds}")
         assert "Traceback" not in echod.output

@@ -51,8 +51,8 @@ class Prometheus:
 
     def query(self, expression: str) -> list[float]:
         """Return the values of an instant query."""
-        told = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
-        return [float(each["value"][1]) for each in told["result"]]
+        result = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+        return [float(each["value"][1]) for each in result["result"]]
 
     def ready(self) -> bool:
         try:

@@ -2,9 +2,9 @@
 #
 #     sh boot.sh DIRECTORY PREFIX BASE SOURCE
 #
-# DIRECTORY is the lab's own, with what goes over the environment under test in DIRECTORY/environment and systemd's
-# configuration in DIRECTORY/manager; PREFIX is that environment, BASE its interpreter's installation, SOURCE where an
-# editable installation has its modules. The last two may be empty.
+# DIRECTORY holds the overlay of the environment under test in DIRECTORY/environment and the configuration of systemd in
+# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the module directory of
+# an editable installation. The last two may be empty.
 set -eu
 directory=$1 prefix=$2 base=$3 source=$4
 

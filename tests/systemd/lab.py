@@ -52,7 +52,7 @@ def _cgroups() -> Path:
 
 def _missing() -> str:
     if os.geteuid() != 0:
-        return "needs root, to run a systemd of its own"
+        return "needs root, to boot a separate systemd"
     for command in ("systemctl", "systemd-analyze", "unshare", "nsenter", "setpriv", "pivot_root"):
         if not shutil.which(command):
             return f"needs {command} (Debian: systemd, util-linux)"

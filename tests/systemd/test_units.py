@@ -120,10 +120,10 @@ def test_admin_socket_from_systemd(lab: Lab) -> None:
             return receive_to_end(client)
 
     assert get("/readyz").endswith(b"\r\n\r\nready\n")
-    told = get("/metrics")
-    assert b"\nechod_records_echoed_total 1.0\n" in told
+    metrics = get("/metrics")
+    assert b"\nechod_records_echoed_total 1.0\n" in metrics
     # See docs/observability.md on a daemon without access to the host's network and /proc.
-    assert b"process_cpu_seconds_total" not in told
+    assert b"process_cpu_seconds_total" not in metrics
     with lab.connect(9305, "127.0.0.1"):  # and an open connection does not hold up the end
         lab.systemctl("stop", "echod.service")
     assert lab.show("echod.service", "Result") == "success"
@@ -150,7 +150,7 @@ def test_start_returns_when_clients_are_served(lab: Lab) -> None:
             starting.kill()
             starting.wait(PATIENCE)
         assert lab.show("echod.service", "ActiveState") == "active"
-        assert receive_to_end(early) == RECORD  # it came before there was a daemon
+        assert receive_to_end(early) == RECORD  # connected before the daemon started
     for host in ("::1", "127.0.0.1"):
         assert exchange(lab, host) == RECORD
     assert lab.show("echod.service", "StatusText") == "listening on [::]:3005; 0 connection(s) open"
