@@ -15,7 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client_command import add_target, output_may_fail, target_of, tell_failed, why, write_result
+from echod.cli.client_command import (
+    add_target,
+    output_may_fail,
+    refuse_unwritable,
+    target_of,
+    tell_failed,
+    write_result,
+)
 from echod.cli.layout import folded
 from echod.cli.parser import add_options, given
 from echod.cli.process import ReactorRun, use_monotonic_clock
@@ -23,7 +30,6 @@ from echod.cli.terminal import Output
 from echod.client.probe import tls_of
 from echod.common.addresses import HostPort
 from echod.common.assertions import AssertionResult, run_succeeded
-from echod.common.errors import ConfigurationError
 from echod.common.options import command_line_layer, configure
 from echod.load.config import LoadConfiguration, shares
 from echod.load.report_page import Result, page_of
@@ -60,7 +66,8 @@ def run(namespace: argparse.Namespace) -> int:
     asked.route_to(target)
     tls_of(asked)  # each process loads the files again; what is wrong with them is better told once, and now
     for name, path in (("json", asked.json), ("html", asked.html)):
-        _refuse_unwritable(name, path)
+        if path is not None:
+            refuse_unwritable(name, path)
     processes = len(shares(asked, asked.processes or _cores_to_use(), None))
     output = Output(sys.stdout, os.environ)
     view = _View(target, asked, processes, output)
@@ -75,9 +82,9 @@ def run(namespace: argparse.Namespace) -> int:
         tell_failed(namespace.prog, verdicts)
     told = load_object(target, asked, found, verdicts, started, _host())
     if asked.json is not None:
-        write_result("json", asked.json, json.dumps(told, indent=1) + "\n")
+        write_result("json", asked.json, (json.dumps(told, indent=1) + "\n").encode("ascii"))
     if asked.html is not None:
-        write_result("html", asked.html, page_of([Result.of(str(target), told)]))
+        write_result("html", asked.html, page_of([Result.of(str(target), told)]).encode())
     return _status(asked, found, verdicts)
 
 
@@ -176,13 +183,3 @@ def _host() -> dict[str, object]:
                 facts["processor"] = line.partition(":")[2].strip()
                 break
     return facts
-
-
-def _refuse_unwritable(name: str, path: str | None) -> None:
-    """Raise ConfigurationError where a result could not be written at the end, when it is too late."""
-    if path is not None:
-        try:
-            with Path(path).open("ab"):
-                pass
-        except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
-            raise ConfigurationError(f"--{name}: cannot write {path}: {why(problem)}") from None

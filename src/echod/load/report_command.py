@@ -26,7 +26,7 @@ def run(namespace: argparse.Namespace) -> int:
             sys.stdout.write(page)
             sys.stdout.flush()
         return 0
-    write_result("html", namespace.html, page)
+    write_result("html", namespace.html, page.encode())
     return 0
 
 
