@@ -79,10 +79,13 @@ class TestRuns:
         assert "\x1b" not in command.stdout
         assert told["response_time_us"]["p50"] >= told["service_time_us"]["p50"]
 
-    def test_the_seed_is_the_schedule(self, tmp_path: Path, port: str) -> None:
-        words = ("::1", port, "--rate", "200", "-d", "0.5", "--keep-alive", "--arrival", "poisson", "--seed")
-        first, again, other = (loaded(tmp_path, *words, seed)[0]["sent"] for seed in ("3", "3", "4"))
-        assert first == again != other
+    def test_the_seed_determines_the_schedule_for_any_number_of_processes(self, tmp_path: Path, port: str) -> None:
+        words = ("::1", port, "--rate", "200", "-d", "0.5", "--keep-alive", "--arrival", "poisson")
+        sent = [
+            loaded(tmp_path, *words, "--seed", seed, "--processes", processes)[0]["sent"]
+            for seed, processes in (("3", "1"), ("3", "2"), ("3", "3"), ("4", "1"))
+        ]
+        assert sent[0] == sent[1] == sent[2] != sent[3]
 
     def test_the_warm_up_counts_for_nothing(self, tmp_path: Path, port: str) -> None:
         told, _ = loaded(tmp_path, "::1", port, "--rate", "200", "-d", "0.5", "--warmup", "1", "--keep-alive")

@@ -54,7 +54,12 @@ class LoadConfiguration(ClientConfiguration):
     arrival: str = option(
         Arrival.UNIFORM.value, Choice(tuple(each.value for each in Arrival)), "how the records of a rate are due"
     )
-    seed: int = option(1, Integer(0), "what the Poisson arrivals follow from: the same seed, the same schedule")
+    seed: int = option(
+        1,
+        Integer(0),
+        "seed of the Poisson schedule: the same seed, rate and duration give the same due times, with any number of"
+        " processes",
+    )
     processes: int | None = option(
         None, Integer(1, 1024), "processes that generate the load (default: as many as there are cores, less one)"
     )

@@ -93,7 +93,7 @@ class Worker(LineOnlyReceiver):
             configuration,
             share,
             describing(plan["run"]),
-            Random(f"{configuration.seed}:{share.part}").random,  # noqa: S311  # a schedule is no secret
+            Random(configuration.seed).random,  # noqa: S311  # a schedule is not a secret
             self._told,
             tls=tls_of(configuration),
         )
