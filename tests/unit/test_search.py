@@ -10,7 +10,7 @@ def searched(limit: int, first: int) -> tuple[Search, list[int]]:
     while not search.over:
         assert len(tried) < 64, tried
         tried.append(search.rate)
-        search.tried(held=search.rate <= limit)
+        search.record(held=search.rate <= limit)
     return search, tried
 
 
@@ -22,7 +22,7 @@ class SearchTests(SynchronousTestCase):
                 assert search.holds is not None
                 self.assertLessEqual(search.holds, limit)
                 self.assertLessEqual(limit - search.holds, max(search.holds * PRECISION, 1), (limit, first))
-                self.assertEqual(len(tried), len(set(tried)), "no rate is tried twice")
+                self.assertEqual(len(tried), len(set(tried)), "each rate is tried once")
 
     def test_the_steps(self) -> None:
         self.assertEqual(searched(5000, 1000)[1], [1000, 2000, 4000, 8000, 6000, 5000, 5500, 5250])

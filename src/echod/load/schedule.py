@@ -26,6 +26,7 @@ def arrivals(
     of all parts is the same schedule for any number of parts. That needs the same sequence of random numbers in each
     part: `random` returns numbers in [0, 1), and only Poisson arrivals use it.
     """
+    moments: Iterator[float]
     if arrival is Arrival.UNIFORM:
         moments = (number / rate for number in count(part, parts))  # a sum of gaps would accumulate rounding errors
     else:

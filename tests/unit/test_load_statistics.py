@@ -1,10 +1,11 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.outcomes import Outcome
-from echod.load.statistics import LoadStatistics, Slice
+from echod.load.statistics import LATE, SHORTEST, SLICE, LoadStatistics, Slice
 
 
 def part(index: int = 0, times: dict[int, int] | None = None, refused: int = 0, late: int = 0) -> Slice:
@@ -23,13 +24,13 @@ def part(index: int = 0, times: dict[int, int] | None = None, refused: int = 0, 
 
 
 class SliceTests(SynchronousTestCase):
-    def test_the_way_through_json_changes_nothing(self) -> None:
+    def test_json_and_back(self) -> None:
         sent = part(3, refused=2, late=1)
-        self.assertEqual(Slice.of(json.loads(json.dumps(sent.plain()))), sent)
+        self.assertEqual(Slice.from_object(json.loads(json.dumps(sent.to_object()))), sent)
 
 
 class LoadStatisticsTests(SynchronousTestCase):
-    def test_merging_loses_none(self) -> None:
+    def test_merging_keeps_every_record(self) -> None:
         statistics = LoadStatistics(2)
         for index in range(10):
             for times in ({100: 3, 70_000_000: 1, 0: 1}, {123_456: 5}):
@@ -42,7 +43,7 @@ class LoadStatisticsTests(SynchronousTestCase):
         self.assertEqual(sum(each.echoed for each in statistics.intervals), 100)
         self.assertEqual(statistics.rate, 20)
 
-    def test_a_slice_is_told_when_each_generator_has(self) -> None:
+    def test_an_interval_is_complete_with_a_slice_of_each_generator(self) -> None:
         statistics = LoadStatistics(2)
         statistics.add(part(0))
         statistics.add(part(1))
@@ -54,7 +55,7 @@ class LoadStatisticsTests(SynchronousTestCase):
         statistics.finish(1.0, 0, interrupted=False)
         self.assertEqual(len(statistics.intervals), 2)
 
-    def test_half_of_them_failed(self) -> None:
+    def test_half_of_the_records_failed(self) -> None:
         statistics = LoadStatistics(1)
         statistics.add(part(0, refused=10))
         statistics.finish(0.5, 4, interrupted=True)
@@ -74,8 +75,55 @@ class LoadStatisticsTests(SynchronousTestCase):
             statistics.add(part(0, {100: 100}, late=late))
             self.assertEqual((statistics.late, statistics.behind), (late, behind))
 
-    def test_what_is_left_of_a_slice_after_the_end_is_not_told(self) -> None:
+    def test_the_short_rest_of_a_slice_after_the_end_is_no_interval(self) -> None:
         statistics = LoadStatistics(1)
         statistics.add(part(0))
         statistics.add(Slice(1, 0.503))
         self.assertEqual(len(statistics.intervals), 1)
+
+    def test_an_empty_interval_of_half_a_slice_counts(self) -> None:
+        statistics = LoadStatistics(1)
+        statistics.add(Slice(0, SLICE / 2))
+        self.assertEqual([(each.until, each.seconds) for each in statistics.intervals], [(0.25, 0.25)])
+        statistics.add(Slice(1, SLICE * 1.49))
+        self.assertEqual(len(statistics.intervals), 1)
+
+    def test_the_length_of_an_interval_is_that_from_its_own_start(self) -> None:
+        statistics = LoadStatistics(1)
+        for index, until in enumerate((0.5, 1.25, 1.75)):
+            statistics.add(replace(part(index), until=until))
+        self.assertEqual([each.seconds for each in statistics.intervals], [0.5, 0.75, 0.75])
+        statistics.add(replace(part(3), until=1.5))
+        self.assertEqual(statistics.intervals[-1].seconds, SHORTEST)
+
+    def test_the_last_generator_ends_an_interval(self) -> None:
+        statistics = LoadStatistics(2)
+        statistics.add(replace(part(1), until=0.9))
+        statistics.add(replace(part(1), until=1.0))
+        self.assertEqual((statistics.intervals[0].until, statistics.intervals[0].seconds), (1.0, 0.5))
+
+    def test_quantiles_of_an_interval(self) -> None:
+        statistics = LoadStatistics(1)
+        statistics.add(replace(part(0, dict.fromkeys(range(1, 1001), 1)), service={7: 1000}))
+        (interval,) = statistics.intervals
+        self.assertEqual((interval.response, interval.service), ((500, 990, 999, 1000), (7, 7, 7, 7)))
+
+    def test_a_record_is_late_above_the_limit(self) -> None:
+        statistics = LoadStatistics(1)
+        statistics.add(replace(part(0), lateness={LATE: 5, LATE + 1: 3, 0: 2}))
+        self.assertEqual((statistics.late, statistics.late_percent, statistics.lateness.count), (3, 30, 10))
+
+    def test_the_rate_of_an_unfinished_run_is_that_of_its_intervals(self) -> None:
+        statistics = LoadStatistics(1)
+        self.assertEqual((statistics.rate, statistics.lost_percent, statistics.late_percent), (0, 0, 0))
+        statistics.add(part(0))
+        statistics.add(part(1))
+        self.assertEqual(statistics.rate, 20)
+        statistics.finish(4.0, 0, interrupted=False)
+        self.assertEqual(statistics.rate, 5)
+
+    def test_the_first_detail_of_an_outcome_stays(self) -> None:
+        statistics = LoadStatistics(1)
+        for index, detail in enumerate(("first", "second")):
+            statistics.add(replace(part(index, refused=1), details={Outcome.REFUSED: detail}))
+        self.assertEqual(statistics.details, {Outcome.REFUSED: "first"})
