@@ -188,6 +188,7 @@ class TestFailures:
 
     def test_a_worker_that_dies_ends_the_run_with_an_error(self, tmp_path: Path, port: str) -> None:
         words = load("::1", port, "--rate", "50", "-d", "60", "--keep-alive", "--processes", "2")
+        words = (*words, "--json", "run.json", "--html", "run.html")
         with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as loading:
             children = Path(f"/proc/{loading.pid}/task/{loading.pid}/children")
             until(lambda: len(children.read_text().split()) == 2)
@@ -197,6 +198,7 @@ class TestFailures:
         assert re.fullmatch(rb"echod load: generator process \d was killed by SIGKILL; there is no result\n", said)
         assert loading.returncode == 1
         assert not Path(f"/proc/{second}").exists()
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestEnds:
@@ -213,6 +215,19 @@ class TestEnds:
         check(report)
         assert report["interrupted"] is True
         assert report["echoed"] > 0
+
+    def test_a_stopped_run_keeps_the_slices_of_a_worker_that_had_to_be_killed(self, tmp_path: Path, port: str) -> None:
+        words = load("::1", port, "--rate", "100", "-d", "60", "--keep-alive", "--processes", "2", "--json", "run.json")
+        with terminal(*words, cwd=tmp_path) as at:
+            at.wait_until(lambda lines: re.search(r"/60 s  [1-9]\d*/s ", lines[-1]) is not None)
+            children = Path(f"/proc/{at.process.pid}/task/{at.process.pid}/children")
+            os.kill(int(children.read_text().split()[0]), signal.SIGSTOP)
+            at.process.send_signal(signal.SIGINT)
+            assert at.end() == 0
+        report = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+        check(report)
+        assert report["interrupted"] is True
+        assert report["intervals"][0]["echoed"] > 40  # 25 of each worker
 
     def test_the_live_line_fits_a_narrow_terminal(self, tmp_path: Path, port: str) -> None:
         with terminal(*load("::1", port, "--rate", "50", "-d", "1.2", "--keep-alive"), cwd=tmp_path, columns=40) as at:
@@ -285,6 +300,16 @@ def test_an_invalid_result_file_is_reported_in_one_line(tmp_path: Path) -> None:
         assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"echod report: bad.json: {why}\n")
     refused = run(*ECHOD, "report", "nosuch.json", cwd=tmp_path)
     assert refused.stderr == "echod report: cannot read nosuch.json: No such file or directory\n"
+
+
+def test_the_page_on_standard_output_is_utf_8_in_any_locale(tmp_path: Path, port: str) -> None:
+    loaded(tmp_path, "::1", port, "--rate", "50", "-d", "0.2", "--keep-alive")
+    command = (*ECHOD, "report", "run.json")
+    assert run(*command, "--html", "run.html", cwd=tmp_path).returncode == 0
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (printed.returncode, printed.stderr) == (0, b"")
+    assert printed.stdout == (tmp_path / "run.html").read_bytes()
 
 
 class TestTLS:
