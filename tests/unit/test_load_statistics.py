@@ -60,7 +60,6 @@ class LoadStatisticsTests(SynchronousTestCase):
         statistics.add(part(0, refused=10))
         statistics.finish(0.5, 4, interrupted=True)
         self.assertEqual((statistics.sent, statistics.echoed, statistics.lost, statistics.unfinished), (24, 10, 10, 4))
-        self.assertEqual(statistics.lost_percent, 50)
         self.assertEqual(statistics.details, {Outcome.REFUSED: "connection refused"})
         self.assertEqual(statistics.times["response"].count, 10)
 
@@ -70,10 +69,16 @@ class LoadStatisticsTests(SynchronousTestCase):
         self.assertEqual((statistics.times, statistics.intervals[0].response, statistics.rate), ({}, None, 0))
 
     def test_behind_is_more_than_one_in_a_hundred(self) -> None:
-        for late, behind in ((1, False), (2, True)):
+        for late, behind in ((10, False), (11, True)):
             statistics = LoadStatistics(1)
-            statistics.add(part(0, {100: 100}, late=late))
+            statistics.add(part(0, {100: 1000}, late=late))
             self.assertEqual((statistics.late, statistics.behind), (late, behind))
+
+    def test_before_the_first_slice(self) -> None:
+        statistics = LoadStatistics(1)
+        self.assertEqual((statistics.sent, statistics.unfinished, statistics.elapsed, statistics.rate), (0, 0, 0, 0))
+        self.assertEqual((statistics.late, statistics.behind, statistics.intervals), (0, False, []))
+        self.assertEqual(Slice(0, 0.5).connections, 0)
 
     def test_the_short_rest_of_a_slice_after_the_end_is_no_interval(self) -> None:
         statistics = LoadStatistics(1)
@@ -115,7 +120,7 @@ class LoadStatisticsTests(SynchronousTestCase):
 
     def test_the_rate_of_an_unfinished_run_is_that_of_its_intervals(self) -> None:
         statistics = LoadStatistics(1)
-        self.assertEqual((statistics.rate, statistics.lost_percent, statistics.late_percent), (0, 0, 0))
+        self.assertEqual((statistics.rate, statistics.late_percent), (0, 0))
         statistics.add(part(0))
         statistics.add(part(1))
         self.assertEqual(statistics.rate, 20)

@@ -15,7 +15,16 @@ from echod.load.result import LoadResult
 from echod.load.runner import LoadRunner, RunObserver
 from echod.load.statistics import Slice
 from echod.load.worker import Plan
-from echod.load.worker_pool import HEAD_START, OVER, PATIENCE, TRANSITIONS, Event, IProcessReactor, State, WorkerPool
+from echod.load.worker_pool import (
+    HEAD_START,
+    OVER,
+    PATIENCE,
+    TRANSITIONS,
+    IProcessReactor,
+    WorkerEvent,
+    WorkerPool,
+    WorkerState,
+)
 
 TARGET = HostPort("::1", 3005)
 CONFIGURATION = LoadConfiguration(rate=10, connections=2)
@@ -164,17 +173,19 @@ class RunTests(SynchronousTestCase):
 
 class TransitionTests(SynchronousTestCase):
     def test_a_process_that_runs_can_always_end(self) -> None:
-        self.assertEqual(set(TRANSITIONS), set(State))
-        for state in set(State) - OVER:
-            for event in (Event.EXIT, Event.CRASH):
+        self.assertEqual(set(TRANSITIONS), set(WorkerState))
+        for state in set(WorkerState) - OVER:
+            for event in (WorkerEvent.EXIT, WorkerEvent.CRASH):
                 self.assertIn(TRANSITIONS[state][event], OVER)
 
     def test_a_pool_can_always_be_stopped(self) -> None:
-        for state in State:
-            self.assertIn(Event.STOP, TRANSITIONS[state])
-        for state in set(State) - OVER:
-            stopped = TRANSITIONS[state][Event.STOP]
-            self.assertTrue(stopped is State.KILLED or TRANSITIONS[stopped][Event.KILL] is State.KILLED)
+        for state in WorkerState:
+            self.assertIn(WorkerEvent.STOP, TRANSITIONS[state])
+        for state in set(WorkerState) - OVER:
+            stopped = TRANSITIONS[state][WorkerEvent.STOP]
+            self.assertTrue(
+                stopped is WorkerState.KILLED or TRANSITIONS[stopped][WorkerEvent.KILL] is WorkerState.KILLED
+            )
 
     def test_a_message_out_of_order_is_an_error(self) -> None:
         reactor: Any = ProcessReactor()

@@ -1,6 +1,6 @@
 """`echod load` and `echod report`: load on an echo server, measured from the time at which each record is due.
 
-| where is | module |
+| subject | module |
 | --- | --- |
 | the options | `config` |
 | the due times of an open loop | `schedule` |

@@ -145,11 +145,6 @@ class LoadStatistics:
         return self.outcomes.total() + self.unfinished
 
     @property
-    def lost_percent(self) -> float:
-        """Failed records in percent of all that ended; 0 if none ended."""
-        return 100 * self.lost / self.outcomes.total() if self.outcomes.total() else 0.0
-
-    @property
     def rate(self) -> float:
         """Records echoed per second; 0 before the first interval."""
         elapsed = self.elapsed or (self.intervals[-1].until if self.intervals else 0.0)

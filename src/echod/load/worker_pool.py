@@ -29,7 +29,7 @@ class IProcessReactor(IReactorProcess, IReactorTime):
     """The interfaces of a reactor that a pool uses."""
 
 
-class State(Enum):
+class WorkerState(Enum):
     """States of a worker process."""
 
     STARTING = auto()
@@ -47,7 +47,7 @@ class State(Enum):
     """The process has ended before its result was complete."""
 
 
-class Event(Enum):
+class WorkerEvent(Enum):
     """Events of a worker process: messages in both directions, SIGKILL by the pool, and its end."""
 
     READY = auto()
@@ -61,52 +61,52 @@ class Event(Enum):
     """It exited with another status, or by a signal."""
 
 
-TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
-    State.STARTING: {
-        Event.READY: State.READY,
-        Event.STOP: State.STOPPING,
-        Event.EXIT: State.FAILED,
-        Event.CRASH: State.FAILED,
+TRANSITIONS: Mapping[WorkerState, Mapping[WorkerEvent, WorkerState]] = {
+    WorkerState.STARTING: {
+        WorkerEvent.READY: WorkerState.READY,
+        WorkerEvent.STOP: WorkerState.STOPPING,
+        WorkerEvent.EXIT: WorkerState.FAILED,
+        WorkerEvent.CRASH: WorkerState.FAILED,
     },
-    State.READY: {
-        Event.GO: State.RUNNING,
-        Event.STOP: State.STOPPING,
-        Event.EXIT: State.FAILED,
-        Event.CRASH: State.FAILED,
+    WorkerState.READY: {
+        WorkerEvent.GO: WorkerState.RUNNING,
+        WorkerEvent.STOP: WorkerState.STOPPING,
+        WorkerEvent.EXIT: WorkerState.FAILED,
+        WorkerEvent.CRASH: WorkerState.FAILED,
     },
-    State.RUNNING: {
-        Event.STOP: State.STOPPING,
-        Event.DONE: State.DONE,
-        Event.EXIT: State.FAILED,
-        Event.CRASH: State.FAILED,
+    WorkerState.RUNNING: {
+        WorkerEvent.STOP: WorkerState.STOPPING,
+        WorkerEvent.DONE: WorkerState.DONE,
+        WorkerEvent.EXIT: WorkerState.FAILED,
+        WorkerEvent.CRASH: WorkerState.FAILED,
     },
-    State.STOPPING: {
-        Event.READY: State.STOPPING,
-        Event.STOP: State.STOPPING,
-        Event.DONE: State.DONE,
-        Event.KILL: State.KILLED,
-        Event.EXIT: State.ENDED,
-        Event.CRASH: State.FAILED,
+    WorkerState.STOPPING: {
+        WorkerEvent.READY: WorkerState.STOPPING,
+        WorkerEvent.STOP: WorkerState.STOPPING,
+        WorkerEvent.DONE: WorkerState.DONE,
+        WorkerEvent.KILL: WorkerState.KILLED,
+        WorkerEvent.EXIT: WorkerState.ENDED,
+        WorkerEvent.CRASH: WorkerState.FAILED,
     },
-    State.DONE: {
-        Event.STOP: State.DONE,
-        Event.KILL: State.KILLED,
-        Event.EXIT: State.ENDED,
-        Event.CRASH: State.FAILED,
+    WorkerState.DONE: {
+        WorkerEvent.STOP: WorkerState.DONE,
+        WorkerEvent.KILL: WorkerState.KILLED,
+        WorkerEvent.EXIT: WorkerState.ENDED,
+        WorkerEvent.CRASH: WorkerState.FAILED,
     },
-    State.KILLED: {
-        Event.READY: State.KILLED,
-        Event.STOP: State.KILLED,
-        Event.DONE: State.KILLED,
-        Event.EXIT: State.ENDED,
-        Event.CRASH: State.ENDED,
+    WorkerState.KILLED: {
+        WorkerEvent.READY: WorkerState.KILLED,
+        WorkerEvent.STOP: WorkerState.KILLED,
+        WorkerEvent.DONE: WorkerState.KILLED,
+        WorkerEvent.EXIT: WorkerState.ENDED,
+        WorkerEvent.CRASH: WorkerState.ENDED,
     },
-    State.ENDED: {Event.STOP: State.ENDED},
-    State.FAILED: {Event.STOP: State.FAILED},
+    WorkerState.ENDED: {WorkerEvent.STOP: WorkerState.ENDED},
+    WorkerState.FAILED: {WorkerEvent.STOP: WorkerState.FAILED},
 }
 """The next state. An event that is missing here is an error of the program."""
 
-OVER = frozenset({State.ENDED, State.FAILED})
+OVER = frozenset({WorkerState.ENDED, WorkerState.FAILED})
 """States after the end of the process."""
 
 
@@ -166,7 +166,7 @@ class WorkerPool:
 
     def on_ready(self) -> None:
         """Start the run if all workers are ready."""
-        if all(worker.state is State.READY for worker in self._workers):
+        if all(worker.state is WorkerState.READY for worker in self._workers):
             at = self._now() + HEAD_START
             for worker in self._workers:
                 worker.go(at)
@@ -198,25 +198,25 @@ class _WorkerProcess(ProcessProtocol):
         self._number = number
         self._plan = plan
         self._partial_line = b""
-        self.state = State.STARTING
+        self.state = WorkerState.STARTING
         self.elapsed = 0.0
         self.unfinished = 0
 
     def go(self, at: float) -> None:
         """Send the start time."""
-        self._advance(Event.GO)
+        self._advance(WorkerEvent.GO)
         self._send({"go": at})
 
     def stop(self) -> None:
         """Send "stop" unless the process has ended."""
-        self._advance(Event.STOP)
+        self._advance(WorkerEvent.STOP)
         if self.state not in OVER:
             self._send({"stop": True})
 
     def kill(self) -> None:
         """Send SIGKILL unless the process has ended."""
         if self.state not in OVER:
-            self._advance(Event.KILL)
+            self._advance(WorkerEvent.KILL)
             assert self.transport is not None
             self.transport.signalProcess("KILL")
 
@@ -230,22 +230,22 @@ class _WorkerProcess(ProcessProtocol):
         for line in lines:
             match json.loads(line):
                 case {"ready": True}:
-                    self._advance(Event.READY)
+                    self._advance(WorkerEvent.READY)
                     self._pool.on_ready()
                 case {"slice": plain}:
                     part = Slice.from_object(plain)
                     self.elapsed = max(self.elapsed, part.until)  # until "done" has the exact time
                     self._pool.on_slice(part)
                 case {"done": {"elapsed": float(elapsed), "unfinished": int(unfinished)}}:
-                    self._advance(Event.DONE)
+                    self._advance(WorkerEvent.DONE)
                     self.elapsed, self.unfinished = elapsed, unfinished
 
     def processEnded(self, reason: Failure) -> None:
         """Report the end of the process to the pool."""
-        self._advance(Event.EXIT if reason.check(ProcessDone) else Event.CRASH)
-        self._pool.on_end(None if self.state is State.ENDED else GeneratorError(self._description(reason)))
+        self._advance(WorkerEvent.EXIT if reason.check(ProcessDone) else WorkerEvent.CRASH)
+        self._pool.on_end(None if self.state is WorkerState.ENDED else GeneratorError(self._description(reason)))
 
-    def _advance(self, event: Event) -> None:
+    def _advance(self, event: WorkerEvent) -> None:
         self.state = TRANSITIONS[self.state][event]
 
     def _send(self, message: dict[str, Any]) -> None:
