@@ -92,6 +92,8 @@ class LoadStatisticsTests(SynchronousTestCase):
         self.assertEqual([(each.until, each.seconds) for each in statistics.intervals], [(0.25, 0.25)])
         statistics.add(Slice(1, SLICE * 1.49))
         self.assertEqual(len(statistics.intervals), 1)
+        statistics.add(Slice(2, SLICE * 2.9))
+        self.assertEqual([each.until for each in statistics.intervals], [0.25, 1.45])
 
     def test_the_length_of_an_interval_is_that_from_its_own_start(self) -> None:
         statistics = LoadStatistics(1)

@@ -1,4 +1,5 @@
 from itertools import chain, pairwise
+from math import log
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +29,10 @@ class UniformTests(SynchronousTestCase):
 
 
 class PoissonTests(SynchronousTestCase):
+    def test_the_gaps_are_the_quantiles_of_an_exponential_distribution(self) -> None:
+        moments = list(arrivals(Arrival.POISSON, 10, 0.25, lambda: 0.5))
+        self.assertEqual([round(moment, 9) for moment in moments], [round(log(2) / 10 * n, 9) for n in (1, 2, 3)])
+
     def test_the_seed_determines_the_schedule(self) -> None:
         first, again, other = (list(arrivals(Arrival.POISSON, 50, 5.0, Random(seed).random)) for seed in (1, 1, 2))
         self.assertEqual(first, again)

@@ -4,7 +4,7 @@
 | --- | --- |
 | the options | `config` |
 | the due times of an open loop | `schedule` |
-| the load of one process: records and connections | `generator`, `lane` |
+| the load of one process: records and connections | `generator` |
 | one process and its messages | `worker`, `worker_process` |
 | all processes of a run | `worker_pool` |
 | one run, or the runs of a search | `runner`, `search` |
