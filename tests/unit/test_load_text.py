@@ -77,6 +77,21 @@ class ProgressTests(SynchronousTestCase):
             self.assertLess(len(line), max(width, 1))
             self.assertTrue("0.5/10 s"[: width - 1].startswith(line[:8]) or line.startswith("0.5/10 s"))
 
+    def test_quantiles(self) -> None:
+        statistics = LoadStatistics(1)
+        times = dict.fromkeys(range(1, 1001), 1)
+        statistics.add(Slice(0, 0.5, outcomes=Counter({Outcome.ECHOED: 1000}), response=times, service=times))
+        page = output(environment={"TERM": "dumb"}, width=100)[0]
+        line = progress_line(statistics, LoadConfiguration(rate=20), page)
+        self.assertIn("p50/p99/p99.9 0.500/0.990/0.999 ms", line)
+        self.assertIn("response   0.500  0.900  0.990  0.999  1.000", summary_lines(TARGET, statistics, PIPE))
+
+    def test_a_line_may_fill_all_columns_but_the_last(self) -> None:
+        whole = "0.0/10 s  0/s  0 failed"
+        for width, line in ((len(whole) + 1, whole), (len(whole), "0.0/10 s  0/s")):
+            page = output(environment={"TERM": "dumb"}, width=width)[0]
+            self.assertEqual(progress_line(LoadStatistics(1), LoadConfiguration(rate=20), page), line)
+
     def test_before_the_first_interval(self) -> None:
         page = output(environment={"TERM": "dumb"}, width=100)[0]
         self.assertEqual(progress_line(LoadStatistics(1), LoadConfiguration(rate=20), page), "0.0/10 s  0/s  0 failed")

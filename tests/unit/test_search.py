@@ -27,6 +27,10 @@ class SearchTests(SynchronousTestCase):
     def test_the_rates_tried(self) -> None:
         self.assertEqual(run_search(5000, 1000)[1], [1000, 2000, 4000, 8000, 6000, 5000, 5500, 5250])
 
+    def test_the_bounds_of_small_rates_are_neighbours(self) -> None:
+        search, tried = run_search(5, 1)
+        self.assertEqual((tried, search.holds, search.fails), ([1, 2, 4, 8, 6, 5], 5, 6))
+
     def test_an_assertion_that_holds_at_no_rate(self) -> None:
         search, tried = run_search(0, 10)
         self.assertIsNone(search.holds)

@@ -109,13 +109,13 @@ class RunTests(SynchronousTestCase):
         for process, share in zip((self.first, self.second), shares(CONFIGURATION, 2, 10), strict=True):
             self.assertEqual(process.received[0]["share"]["part"], share.part)
             self.assertEqual(process.received[1:], [{"go": 100.0 + HEAD_START}])
-        for process, elapsed, unfinished in ((self.first, 1.5, 2), (self.second, 2.5, 3)):
+        for process, elapsed, unfinished in ((self.first, 0.6, 2), (self.second, 0.7, 3)):
             process.send_slice(0, 4)
             process.send(done={"elapsed": elapsed, "unfinished": unfinished})
             self.assertNoResult(self.result)
             process.end()
         statistics = self.found().statistics
-        self.assertEqual((statistics.echoed, statistics.unfinished, statistics.elapsed), (8, 5, 2.5))
+        self.assertEqual((statistics.echoed, statistics.unfinished, statistics.elapsed), (8, 5, 0.7))
         self.assertFalse(statistics.interrupted)
 
     def test_a_killed_worker_leaves_its_slices_in_the_result_of_a_stopped_run(self) -> None:
@@ -168,7 +168,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.second.received[1:], [{"stop": True}])
         self.second.end()
         statistics = self.found().statistics
-        self.assertEqual((statistics.sent, statistics.interrupted), (0, True))
+        self.assertEqual((statistics.sent, statistics.interrupted, statistics.elapsed), (0, True, 0))
 
 
 class TransitionTests(SynchronousTestCase):
@@ -183,9 +183,8 @@ class TransitionTests(SynchronousTestCase):
             self.assertIn(WorkerEvent.STOP, TRANSITIONS[state])
         for state in set(WorkerState) - OVER:
             stopped = TRANSITIONS[state][WorkerEvent.STOP]
-            self.assertTrue(
-                stopped is WorkerState.KILLED or TRANSITIONS[stopped][WorkerEvent.KILL] is WorkerState.KILLED
-            )
+            killed = WorkerState.KILLED
+            self.assertTrue(stopped is killed or TRANSITIONS[stopped][WorkerEvent.KILL] is killed)
 
     def test_a_message_out_of_order_is_an_error(self) -> None:
         reactor: Any = ProcessReactor()
