@@ -67,6 +67,22 @@ class WriterTests(SynchronousTestCase):
             SCHEMA.validate(report)
             SCHEMA.validate(json.loads(result_json(report)))
 
+    def test_times(self) -> None:
+        times = report_of()["response_time_us"]
+        del times["histogram"]
+        curve = times.pop("curve")
+        self.assertEqual(
+            times,
+            {"count": 300, "min": 100, "mean": 621.5, "p50": 618, "p90": 1038, "p99": 1136, "p999": 1143, "max": 1143},
+        )
+        self.assertEqual((len(curve), curve[0], curve[-1]), (50, [10.874906, 212], [100, 1143]))
+
+    def test_rates(self) -> None:
+        report = report_of(echoed=2)
+        self.assertEqual((report["rate"], report["elapsed"]), (2, 1))
+        interval = report["intervals"][0]
+        self.assertEqual((interval["echoed_per_second"], interval["failed_per_second"]), (2, 2))
+
     def test_numbers_that_json_does_not_have_are_refused(self) -> None:
         with self.assertRaises(ValueError):
             result_json(report_of() | {"rate": float("nan")})
@@ -218,7 +234,8 @@ class PageTests(SynchronousTestCase):
         page = self.text(report)
         (data,) = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
         self.assertEqual((data["until"], data["failed"]), ([0.5, 1.0], [2.0, 2.0]))
-        self.assertEqual(data["response"]["one_in"][-1], 300)
+        one_in = data["response"]["one_in"]
+        self.assertEqual((one_in[19], one_in[-1], one_in), (10, 300, sorted(one_in)))
         self.assertEqual(data["response"]["ms"][-1], report["response_time_us"]["max"] / 1000)
         times = report["intervals"][0]["service_time_us"]
         self.assertEqual(data["service"]["over_time"]["p999"][0], times["p999"] / 1000)
@@ -241,6 +258,21 @@ class PageTests(SynchronousTestCase):
             "The generator fell behind its schedule. Late records: 18 (2.913%), at most 5.000 ms late.",
         ):  # fmt: skip
             self.assertIn(words, page)
+
+    def test_a_single_result_has_no_label_in_its_sections(self) -> None:
+        report = report_of()
+        del report["assertions"], report["search"]
+        page = self.text(report)
+        self.assertNotIn("run 0: ", page)
+        body = page.partition("<main>")[2].partition("</main>")[0]
+        for words in ("<h3>", "<h2>Assertions</h2>", "<h2>Search</h2>", "differs"):
+            self.assertNotIn(words, body)
+        self.assertEqual(body.count("<thead>"), 1)  # of the failures
+
+    def test_bars(self) -> None:
+        for sent, width, text in ((4, "50.00", "50%"), (1, "100.00", "200%"), (0, "100.00", "0%")):
+            page = self.text(report_of() | {"sent": sent})
+            self.assertIn(f'<span class="bar"><i style="width: {width}%"></i></span> {text}</td>', page)
 
     def test_several_results_have_a_column_each(self) -> None:
         page = self.text(report_of(), report_of(echoed=0))

@@ -123,7 +123,8 @@ def _lateness(statistics: LoadStatistics) -> str:
     was = "was" if statistics.late == 1 else "were"
     share = percent(statistics.late, statistics.lateness.count)
     late = f"{number(statistics.late, 'record')} ({share}) {was} sent more than {LATE / 1000:g} ms late"
-    times = f"p99 {in_six(statistics.lateness.percentile(99))} ms, max {in_six(statistics.lateness.maximum)} ms"
+    p99, largest = map(in_six, (statistics.lateness.percentile(99), statistics.lateness.maximum))
+    times = f"p99 {p99} ms, max {largest} ms"
     if statistics.behind:
         return f"The generator fell behind its schedule: {late}, {times}. The response times include this delay."
     return f"generator: {late}, {times}"
