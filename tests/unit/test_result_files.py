@@ -1,6 +1,7 @@
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,8 +11,9 @@ from echod.common.errors import ConfigurationError, EchodError
 
 class ResultFileTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        home = TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        self.directory = Path(home.name)
         self.path = self.directory / "run.json"
 
     def names(self) -> list[str]:
