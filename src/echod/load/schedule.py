@@ -23,8 +23,9 @@ def arrivals(
     """Yield the due times of one part of a schedule, ascending, in seconds from its start, all below `seconds`.
 
     `rate` is that of the whole schedule, in records per second. Record n belongs to part n modulo `parts`, so the union
-    of all parts is the same schedule for any number of parts. That needs the same sequence of random numbers in each
-    part: `random` returns numbers in [0, 1), and only Poisson arrivals use it.
+    of all parts is the same schedule for any number of parts. For Poisson arrivals each part therefore computes the
+    whole schedule, from the same sequence of random numbers. `random` returns numbers in [0, 1); uniform arrivals do
+    not use it.
     """
     moments: Iterator[float]
     if arrival is Arrival.UNIFORM:
