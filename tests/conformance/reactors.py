@@ -1,4 +1,4 @@
-"""The reactors that Twisted's own tests are run against."""
+"""The reactors under test in Twisted's own tests."""
 
 import socket
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["FastReactor", "PollingReactor"]
 
 
 class FastReactor(EPollReactor):
-    """Twisted's reactor, whose TCP listeners are the fast transport's."""
+    """Twisted's epoll reactor with the TCP listeners of the fast transport."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,35 +36,35 @@ class FastReactor(EPollReactor):
 
 
 class PollingReactor(EPollReactor):
-    """Twisted's reactor, all of whose descriptors, but for its own, are the poller's."""
+    """Twisted's epoll reactor, whose descriptors except its internal ones are registered with a poller."""
 
     def __init__(self) -> None:
-        self._within = Poller(self)
+        self._poller_inside = Poller(self)
         super().__init__()
 
     def addReader(self, reader: Any) -> None:
-        if reader is self._within or reader in self._internalReaders:
+        if reader is self._poller_inside or reader in self._internalReaders:
             super().addReader(reader)
         else:
-            self._within.addReader(reader)
+            self._poller_inside.addReader(reader)
 
     def addWriter(self, writer: Any) -> None:
-        self._within.addWriter(writer)
+        self._poller_inside.addWriter(writer)
 
     def removeReader(self, reader: Any) -> None:
-        if reader in self._within.getReaders():
-            self._within.removeReader(reader)
+        if reader in self._poller_inside.getReaders():
+            self._poller_inside.removeReader(reader)
         else:
             super().removeReader(reader)
 
     def removeWriter(self, writer: Any) -> None:
-        self._within.removeWriter(writer)
+        self._poller_inside.removeWriter(writer)
 
     def removeAll(self) -> list[Any]:
-        return [*self._within.removeAll(), *super().removeAll()]
+        return [*self._poller_inside.removeAll(), *super().removeAll()]
 
     def getReaders(self) -> list[Any]:
-        return self._within.getReaders()
+        return self._poller_inside.getReaders()
 
     def getWriters(self) -> list[Any]:
-        return self._within.getWriters()
+        return self._poller_inside.getWriters()

@@ -1,6 +1,6 @@
 """Twisted's own tests of TCP and TLS transports and of descriptor sets, against the fast transport.
 
-Run under trial alone: each test puts a reactor of its own in the place of the global one.
+They run under trial only: each test replaces the global reactor by its own.
 """
 
 from collections.abc import Callable
@@ -30,32 +30,33 @@ LISTENING = {
     ),
     test_socket: ("IReactorSocketVerificationTestsBuilder", "AdoptStreamPortErrorsTestsBuilder"),
 }
-"""Those that make listeners or connect to one. All that Twisted has, but for these:
+"""The test builders that create listeners or connect to one. Not included are:
 
-- test_tcp.AdoptStreamConnectionTestsBuilder, test_socket.AdoptStreamConnectionErrorsTestsBuilder: a connection that
-  is adopted, and no listener, is the reactor's own.
-- test_tcp.TestBindAddressBuilder, test_socket.AdoptDatagramPortErrorsTestsBuilder: of clients and datagrams, with no
-  listener of ours in them.
-- What test_tcp and test_tls have that is no builder: tests of Twisted's classes over fakes, without a reactor.
+- test_tcp.AdoptStreamConnectionTestsBuilder, test_socket.AdoptStreamConnectionErrorsTestsBuilder: adopted connections
+  without a listener are served by the reactor.
+- test_tcp.TestBindAddressBuilder, test_socket.AdoptDatagramPortErrorsTestsBuilder: clients and datagrams, without a
+  listener.
+- The classes of test_tcp and test_tls that are not builders: they test Twisted's classes with fakes, without a reactor.
 """
 
-CONTEXT = (
-    "what an application logs while it is called carries the name of its connection in Twisted; the context which that "
-    "takes, for each event, is what the fast transport does without (errors are logged under the name)"
-)
-OWN = "ours know by themselves when they are closed, so nobody looks before each event whether they still are theirs"
 LEFT_OUT = {
-    "test_logPrefix": CONTEXT,
-    "test_lostFileDescriptor": OWN,
-    "test_negativeOneFileDescriptor": OWN,
+    "test_logPrefix": (
+        "Twisted logs the messages of an application under the name of the connection that called it. The logging "
+        "context for that takes time at each event. The fast transport has none; it logs errors under that name"
+    ),
+    "test_lostFileDescriptor": (
+        "epoll(7) reports no event for a descriptor that is closed in all processes, so Twisted skips this test for "
+        "its own epoll reactor too; tests/live/test_transport.py tests lost descriptors with events"
+    ),
 }
+"""Tests that are skipped, with the reasons."""
 
 
 def _left_out(reason: str) -> Callable[[Any], None]:
     def test(self: Any) -> None:
-        """Be skipped, with the reason."""
+        """Skipped, with the reason."""
 
-    test.skip = reason  # type: ignore[attr-defined]  # how trial is told
+    test.skip = reason  # type: ignore[attr-defined]  # the attribute that trial reads
     return test
 
 

@@ -1,10 +1,13 @@
-"""The fast transport over real sockets: what it promises beyond Twisted's own tests of it."""
+"""The fast transport over real sockets: behaviour that Twisted's own tests do not cover."""
 
 import errno
+import json
 import select
 import socket
 import ssl
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +17,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionFdescWentAway, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
@@ -37,27 +41,27 @@ from tests.support.certificates import Authority
 from tests.support.live import running
 from tests.support.processes import abort
 from tests.support.sockets import PATIENCE, RECORD, free_port
-from tests.support.transport import Listening, Makes, Told, listening, reactor, until
+from tests.support.transport import Listener, RecordingEcho, RecordingFactory, listening, reactor, until
 
 BIG = bytes(n % 251 for n in range(1 << 20)) * 8
-"""More than the kernel takes of a client that does not read."""
+"""More than the kernel buffers for a client that does not read."""
 
 
 class Unhashable(Exception):
-    """An exception such as a dataclass makes: with equality, and so without a hash."""
+    """An exception that is not hashable, as one that is a dataclass."""
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    __hash__ = None  # type: ignore[assignment]  # that is the point
+    __hash__ = None  # type: ignore[assignment]  # the property under test
 
 
 @pytest.fixture
-def clients() -> Iterator[Callable[[Listening], socket.socket]]:
-    """Give what connects to a port: the kernel does, without a turn of the reactor."""
+def clients() -> Iterator[Callable[[Listener], socket.socket]]:
+    """Yield a function that connects to a listener. The kernel completes the handshake; the reactor need not run."""
     connected: list[socket.socket] = []
 
-    def connect(to: Listening) -> socket.socket:
+    def connect(to: Listener) -> socket.socket:
         connected.append(socket.create_connection(("127.0.0.1", to.number), timeout=PATIENCE))
         return connected[-1]
 
@@ -66,11 +70,11 @@ def clients() -> Iterator[Callable[[Listening], socket.socket]]:
         each.close()
 
 
-Connect = Callable[[Listening], socket.socket]
+Connect = Callable[[Listener], socket.socket]
 
 
 async def echoes(client: socket.socket) -> bool:
-    """Return whether what `client` sends comes back."""
+    """Return whether the listener echoes `client`."""
     client.sendall(b"ping")
     return await deferToThread(client.recv, 16) == b"ping"
 
@@ -85,7 +89,7 @@ def read_to_end(client: socket.socket) -> bytes:
 # Errors
 
 
-class Bad(Told):
+class Bad(RecordingEcho):
     """Raises in one of its methods."""
 
     def __init__(self, where: str) -> None:
@@ -102,7 +106,7 @@ class Bad(Told):
             self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
-        """Not in these tests."""
+        """Not called in these tests."""
 
     def stopProducing(self) -> None:
         self._raise("stopProducing")
@@ -124,7 +128,7 @@ class Bad(Told):
 
 
 def just_connect(_: socket.socket) -> None:
-    """Do nothing: the error comes by itself."""
+    """No-op: the connection alone causes the error."""
 
 
 TRIGGERS: dict[str, Callable[[socket.socket], object]] = {
@@ -140,11 +144,13 @@ TRIGGERS: dict[str, Callable[[socket.socket], object]] = {
 
 @pytest.mark.parametrize("where", TRIGGERS)
 @pytest_twisted.ensureDeferred
-async def test_an_error_is_one_connections_own(where: str, clients: Connect, clean_reactor: list[LogEvent]) -> None:
+async def test_an_error_ends_only_its_own_connection(
+    where: str, clients: Connect, clean_reactor: list[LogEvent]
+) -> None:
     def make(_: object) -> Protocol:
         if len(numbers) != 1:
             numbers.append("good")
-            return Told()
+            return RecordingEcho()
         numbers.append("bad")
         if where == "buildProtocol":
             raise Unhashable(where)
@@ -158,7 +164,7 @@ async def test_an_error_is_one_connections_own(where: str, clients: Connect, cle
         await until(lambda: len(numbers) == 2)
         TRIGGERS[where](bad)
         await until(lambda: clean_reactor)
-        if where != "stopProducing":  # that client is gone itself
+        if where != "stopProducing":  # that client has closed itself
             assert await deferToThread(bad.recv, 16) == b""
         assert await echoes(before)
         assert await echoes(clients(here))
@@ -166,19 +172,19 @@ async def test_an_error_is_one_connections_own(where: str, clients: Connect, cle
         (event,) = clean_reactor
         clean_reactor.clear()
         assert event["failure"].type is Unhashable
-        named = "tests.support.transport.Makes" if where == "buildProtocol" else "Bad,1,127.0.0.1"
+        named = "tests.support.transport.RecordingFactory" if where == "buildProtocol" else "Bad,1,127.0.0.1"
         assert event["system"] == named
         if where in {"dataReceived", "connectionMade", "readConnectionLost", "writeConnectionLost"}:
-            assert here.made[1].lost.type is Unhashable
+            assert here.protocols[1].reason.type is Unhashable
         if where != "buildProtocol":
-            assert here.made[1].told == (["read lost", "lost"] if where == "connectionLost" else ["lost"])
+            assert here.protocols[1].calls == (["read lost", "lost"] if where == "connectionLost" else ["lost"])
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_error_is_not_that_of_whoever_ended_the_connection(
+async def test_an_error_does_not_reach_the_connection_that_closed_this_one(
     clients: Connect, clean_reactor: list[LogEvent]
 ) -> None:
-    class Ends(Told):
+    class Ends(RecordingEcho):
         def dataReceived(self, data: bytes) -> None:
             bad.transport.loseConnection()
             super().dataReceived(data)
@@ -187,11 +193,11 @@ async def test_an_error_is_not_that_of_whoever_ended_the_connection(
     protocols: list[Protocol] = [bad, Ends()]
     async with listening(lambda _: protocols.pop(0)) as here:
         first = clients(here)
-        await until(lambda: len(here.made) == 1)
-        bad.transport.loseWriteConnection()  # so that it ends within loseConnection
+        await until(lambda: len(here.protocols) == 1)
+        bad.transport.loseWriteConnection()  # so that loseConnection ends it at once
         assert await echoes(clients(here))
         assert await deferToThread(first.recv, 1) == b""
-        assert bad.told == ["lost"]
+        assert bad.calls == ["lost"]
         assert [event["system"] for event in clean_reactor] == ["Bad,0,127.0.0.1"]
         clean_reactor.clear()
 
@@ -200,23 +206,23 @@ async def test_an_error_is_not_that_of_whoever_ended_the_connection(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_the_kernel_does_not_take_follows_in_order(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_data_beyond_the_send_buffer_is_sent_in_order(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        wire = here.made[0].transport
+        await until(lambda: here.protocols)
+        wire = here.protocols[0].transport
         for begin in range(0, len(BIG), 99_991):
             wire.write(BIG[begin : begin + 99_991])
         assert here.poller.getWriters() == [wire]
         wire.writeSequence([b"and ", b"the ", b"end"])
         wire.loseConnection()
         assert await deferToThread(read_to_end, client) == BIG + b"and the end"
-        await until(lambda: here.made[0].lost)
-        assert here.made[0].lost.type is ConnectionDone
+        await until(lambda: here.protocols[0].reason)
+        assert here.protocols[0].reason.type is ConnectionDone
 
 
-class Pushes(Told):
-    """A push producer: sends on until it is paused."""
+class Pushes(RecordingEcho):
+    """A push producer: sends until it is paused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,11 +234,11 @@ class Pushes(Told):
         self.resumeProducing()
 
     def pauseProducing(self) -> None:
-        self.told.append("pause")
+        self.calls.append("pause")
         self._paused = True
 
     def resumeProducing(self) -> None:
-        self.told.append("resume")
+        self.calls.append("resume")
         self._paused = False
         while not self._paused and self._at < len(BIG):
             self.transport.write(BIG[self._at : self._at + 50_000])
@@ -242,11 +248,11 @@ class Pushes(Told):
             self.transport.loseConnection()
 
     def stopProducing(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
 
 
-class IsPulled(Told):
-    """A pull producer: sends one piece each time it is asked."""
+class Pulls(RecordingEcho):
+    """A pull producer: sends one piece for each resumeProducing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -260,46 +266,46 @@ class IsPulled(Told):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
             return
-        self.told.append("resume")
+        self.calls.append("resume")
         self.transport.write(BIG[self._at : self._at + 500_000])
         self._at += 500_000
 
     def stopProducing(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_push_producer_is_paused_and_resumed(clients: Connect) -> None:
     async with listening(lambda _: Pushes()) as here:
         client = clients(here)
-        await until(lambda: here.made and "pause" in here.made[0].told)
-        told = list(here.made[0].told)
+        await until(lambda: here.protocols and "pause" in here.protocols[0].calls)
+        told = list(here.protocols[0].calls)
         await deferLater(reactor, 0.02)
-        assert here.made[0].told == told  # nobody reads
+        assert here.protocols[0].calls == told  # the client does not read
         assert await deferToThread(read_to_end, client) == BIG
-        await until(lambda: here.made[0].lost)
-        resumed = [each for each in here.made[0].told if each in {"pause", "resume"}]
+        await until(lambda: here.protocols[0].reason)
+        resumed = [each for each in here.protocols[0].calls if each in {"pause", "resume"}]
         assert resumed[:3] == ["resume", "pause", "resume"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_pull_producer_is_served(clients: Connect) -> None:
-    async with listening(lambda _: IsPulled()) as here:
+    async with listening(lambda _: Pulls()) as here:
         assert await deferToThread(read_to_end, clients(here)) == BIG
-        await until(lambda: here.made[0].lost)
-        assert here.made[0].told == ["resume"] * -(-len(BIG) // 500_000) + ["lost"]
+        await until(lambda: here.protocols[0].reason)
+        assert here.protocols[0].calls == ["resume"] * -(-len(BIG) // 500_000) + ["lost"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_not_bytes_is_refused(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_write_raises_for_other_types_than_bytes(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
+        await until(lambda: here.protocols)
         for wrong in (bytearray(b"x"), memoryview(b"x"), "x"):
             with pytest.raises(TypeError):
-                here.made[0].transport.write(wrong)
+                here.protocols[0].transport.write(wrong)
             with pytest.raises(TypeError):
-                here.made[0].transport.writeSequence([b"x", wrong])
+                here.protocols[0].transport.writeSequence([b"x", wrong])
         assert await echoes(client)
 
 
@@ -308,131 +314,244 @@ async def test_what_is_not_bytes_is_refused(clients: Connect) -> None:
 
 @pytest.mark.parametrize("sends", [True, False], ids=["after a send", "alone"])
 @pytest_twisted.ensureDeferred
-async def test_a_reset_is_told_as_one(sends: bool, clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_a_reset_is_reported_as_connection_lost(sends: bool, clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        protocol = here.made[0]
+        await until(lambda: here.protocols)
+        protocol = here.protocols[0]
         protocol.transport.pauseProducing()
         abort(client)
         if sends:
-            protocol.transport.write(b"too late")  # the kernel tells of the reset here, and only here
+            protocol.transport.write(b"too late")  # the kernel reports the reset to this send only
         protocol.transport.resumeProducing()
-        await until(lambda: protocol.lost)
-        assert protocol.lost.type is ConnectionLost
-        assert protocol.told == ["made", "lost"]
+        await until(lambda: protocol.reason)
+        assert protocol.reason.type is ConnectionLost
+        assert protocol.calls == ["made", "lost"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_half_close_with_nothing_buffered_is_done_at_once(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_a_half_close_without_buffered_data_is_immediate(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        protocol = here.made[0]
+        await until(lambda: here.protocols)
+        protocol = here.protocols[0]
         protocol.transport.write(b"all")
         protocol.transport.loseWriteConnection()
-        assert protocol.told == ["made", "write lost"]
+        assert protocol.calls == ["made", "write lost"]
         protocol.transport.loseWriteConnection()
         protocol.transport.write(b"nothing more")
         assert await deferToThread(read_to_end, client) == b"all"
         client.sendall(b"still read")
         await until(lambda: protocol.received == b"still read")
         protocol.transport.loseConnection()
-        assert protocol.told == ["made", "write lost", "lost"]
-        assert protocol.lost.type is ConnectionDone
+        assert protocol.calls == ["made", "write lost", "lost"]
+        assert protocol.reason.type is ConnectionDone
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_half_close_with_data_buffered_waits_for_it(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_a_half_close_follows_the_buffered_data(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        protocol = here.made[0]
+        await until(lambda: here.protocols)
+        protocol = here.protocols[0]
         protocol.transport.write(BIG)
         protocol.transport.loseWriteConnection()
         await deferLater(reactor, 0.01)
-        assert protocol.told == ["made"]
+        assert protocol.calls == ["made"]
         assert await deferToThread(read_to_end, client) == BIG
-        await until(lambda: protocol.told == ["made", "write lost"])
+        await until(lambda: protocol.calls == ["made", "write lost"])
         client.shutdown(socket.SHUT_WR)
-        await until(lambda: protocol.lost)
+        await until(lambda: protocol.reason)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_half_close_after_a_close_is_none(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_a_half_close_after_a_close_is_ignored(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        protocol = here.made[0]
+        await until(lambda: here.protocols)
+        protocol = here.protocols[0]
         protocol.transport.loseConnection()
         protocol.transport.loseWriteConnection()
         assert await deferToThread(client.recv, 1) == b""
-        await until(lambda: protocol.lost)
-        assert protocol.told == ["made", "lost"]
+        await until(lambda: protocol.reason)
+        assert protocol.calls == ["made", "lost"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_nothing_is_sent_after_an_abort(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        protocol = here.made[0]
+        await until(lambda: here.protocols)
+        protocol = here.protocols[0]
         protocol.transport.abortConnection()
         protocol.transport.write(b"too late")
         protocol.transport.loseWriteConnection()
         protocol.transport.loseConnection()
-        assert protocol.told == ["made"]
+        assert protocol.calls == ["made"]
         with pytest.raises(ConnectionResetError):
             await deferToThread(client.recv, 16)
-        await until(lambda: protocol.lost)
-        assert protocol.lost.type is ConnectionAborted
-        assert protocol.told == ["made", "lost"]
+        await until(lambda: protocol.reason)
+        assert protocol.reason.type is ConnectionAborted
+        assert protocol.calls == ["made", "lost"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_event_is_not_served_to_whom_the_descriptor_went(clients: Connect) -> None:
-    class Ends(Told):
+async def test_an_old_event_does_not_reach_the_next_user_of_the_number(clients: Connect) -> None:
+    class Ends(RecordingEcho):
         def dataReceived(self, data: bytes) -> None:
             ended.transport.loseWriteConnection()
             ended.transport.loseConnection()
 
-    ended = Told()
-    protocols = [ended, Ends(), Told()]
+    ended = RecordingEcho()
+    protocols = [ended, Ends(), RecordingEcho()]
     async with listening(lambda _: protocols.pop(0)) as here:
         clients(here)
-        await until(lambda: len(here.made) == 1)
+        await until(lambda: len(here.protocols) == 1)
         ends = clients(here)
-        await until(lambda: len(here.made) == 2)
+        await until(lambda: len(here.protocols) == 2)
         ends.sendall(b"x")
         newcomer = clients(here)
-        first, second = here.made[0].transport.fileno(), here.made[1].transport.fileno()
-        # A batch as the kernel may give it: the second ends the first, whose descriptor the newcomer gets.
+        first, second = here.protocols[0].transport.fileno(), here.protocols[1].transport.fileno()
+        # A batch of events in which the second connection ends the first, and the newcomer gets its number.
         here.poller._serve_all([(second, EPOLLIN), (here.port.fileno(), EPOLLIN), (first, EPOLLERR | EPOLLHUP)])
-        assert here.made[0].lost is not None
-        assert here.made[2].transport.fileno() == first
-        assert here.made[2].told == ["made"]
+        assert here.protocols[0].reason is not None
+        assert here.protocols[2].transport.fileno() == first
+        assert here.protocols[2].calls == ["made"]
         assert await echoes(newcomer)
 
 
 # The poller
 
 
+@pytest.mark.parametrize("transport", ["fast", "stock"])
+def test_a_closed_socket_that_a_child_inherited_takes_no_cpu_time(transport: str) -> None:
+    command = [sys.executable, "-m", "tests.support.inherited_sockets", transport, "0.5"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    report = json.loads(done.stdout)
+    assert report["closed"] < 0.2
+    assert report["same_number"]
+    assert report["reused"] < 0.2
+    assert report["echo"] == "ping"
+
+
+class Foreign(FileDescriptor):
+    """A descriptor outside the fast transport; `number` is its fileno, or an exception that fileno raises."""
+
+    def __init__(self, poller: Poller, sock: socket.socket) -> None:
+        super().__init__(poller)
+        self.number: int | Exception = sock.fileno()
+        self.reads = 0
+        self.reasons: list[Failure] = []
+
+    def fileno(self) -> int:
+        if isinstance(self.number, Exception):
+            raise self.number
+        return self.number
+
+    def doRead(self) -> None:
+        self.reads += 1
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.reasons.append(reason)
+
+
+@pytest.mark.parametrize("number", [-1, OSError(errno.EBADF, "closed")], ids=["-1", "raises"])
+@pytest_twisted.ensureDeferred
+async def test_a_lost_descriptor_is_removed(
+    number: int | Exception, clients: Connect, clean_reactor: list[LogEvent]
+) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
+        client = clients(here)
+        await until(lambda: here.protocols)  # so that its number is not the lost one
+        ours, theirs = socket.socketpair()
+        duplicate = ours.dup()  # keeps the closed descriptor registered
+        with duplicate, theirs:
+            lost = Foreign(here.poller, ours)
+            here.poller.addReader(lost)
+            ours.close()
+            lost.number = number
+            theirs.send(b"x")
+            await until(lambda: lost.reasons)
+            await deferLater(reactor, 0.01)
+            assert [reason.type for reason in lost.reasons] == [ConnectionFdescWentAway]
+            assert lost.reads == 0
+            assert here.poller.getReaders() == [here.port, here.protocols[0].transport]
+            assert here.poller._poll(0) == []
+        assert await echoes(client)
+        logged = [event["failure"].type for event in clean_reactor]
+        clean_reactor.clear()
+        assert logged == ([] if number == -1 else [OSError])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_gets_the_number_of_a_lost_descriptor(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
+        ours, theirs = socket.socketpair()
+        number = ours.fileno()
+        duplicate = ours.dup()
+        client = clients(here)
+        with duplicate, theirs:
+            lost = Foreign(here.poller, ours)
+            here.poller.addReader(lost)
+            ours.close()
+            await until(lambda: here.protocols)
+            assert here.protocols[0].transport.fileno() == number
+            assert [reason.type for reason in lost.reasons] == [ConnectionFdescWentAway]
+            theirs.send(b"x")
+            assert await echoes(client)
+            assert here.poller._poll(0) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_descriptor_that_was_closed_and_then_removed_leaves_no_event(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
+        ours, theirs = socket.socketpair()
+        duplicate = ours.dup()
+        with duplicate, theirs:
+            removed = Foreign(here.poller, ours)
+            here.poller.addReader(removed)
+            ours.close()
+            removed.number = -1
+            here.poller.removeReader(removed)
+            theirs.send(b"x")
+            assert here.poller._poll(0) == []
+            assert here.poller.getReaders() == [here.port]
+        assert await echoes(clients(here))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_without_a_descriptor_replaces_the_epoll(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
+        ours, theirs = socket.socketpair()
+        closed, peer = socket.socketpair()
+        with ours, theirs, peer:
+            beside = Foreign(here.poller, closed)
+            here.poller.addReader(beside)
+            closed.close()  # not open any more: its registration cannot be moved
+            here.poller._epoll.register(ours.fileno(), EPOLLIN)  # type: ignore[union-attr]  # a port is registered
+            theirs.send(b"x")
+            await until(lambda: beside.reasons)
+            assert here.poller._poll(0) == []
+        assert await echoes(clients(here))
+
+
 def descriptors() -> dict[str, str]:
-    """Return what this process has open."""
+    """Return the open descriptors of this process, with the names of their files."""
     found = {}
     for each in Path("/proc/self/fd").iterdir():
         try:
             found[each.name] = str(each.readlink())
-        except FileNotFoundError:  # that of the listing itself
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return found
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_poller_with_nothing_to_wait_for_has_no_descriptor(clients: Connect) -> None:
-    await deferToThread(time.sleep, 0)  # the thread's own wake-up descriptors are there already
+async def test_a_poller_without_registrations_closes_its_epoll(clients: Connect) -> None:
+    await deferToThread(time.sleep, 0)  # the thread pool opens its descriptors before the comparison
     before = descriptors()
-    async with listening(lambda _: Told()) as here:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
         assert await echoes(client)
         assert here.poller in reactor.getReaders()
@@ -444,26 +563,26 @@ async def test_a_poller_with_nothing_to_wait_for_has_no_descriptor(clients: Conn
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_poller_that_was_empty_serves_again(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_an_empty_poller_opens_a_new_epoll(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         here.port.stopReading()
         assert here.poller.fileno() == -1
         here.port.startReading()
         assert await echoes(clients(here))
 
 
-def test_a_reactor_that_ends_tells_every_connection() -> None:
+def test_a_reactor_shutdown_ends_every_connection() -> None:
     own = EPollReactor()
-    factory = Makes(lambda _: Told())
+    factory = RecordingFactory(lambda _: RecordingEcho())
     poller = Poller(own)
     port = poller.listenTCP(0, factory, interface="127.0.0.1")
     clients = [socket.create_connection(("127.0.0.1", port.getHost().port), PATIENCE) for _ in range(3)]
     deadline = time.monotonic() + PATIENCE
-    while len(factory.made) < 3 and time.monotonic() < deadline:
+    while len(factory.protocols) < 3 and time.monotonic() < deadline:
         own.doIteration(0.1)
     own.disconnectAll()
-    assert [each.told for each in factory.made] == [["made", "lost"]] * 3
-    assert {each.lost.type for each in factory.made} == {ConnectionLost}
+    assert [each.calls for each in factory.protocols] == [["made", "lost"]] * 3
+    assert {each.reason.type for each in factory.protocols} == {ConnectionLost}
     assert port.fileno() == -1
     assert poller.fileno() == -1
     for client in clients:
@@ -475,7 +594,7 @@ def test_a_reactor_that_ends_tells_every_connection() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_timers_are_kept_while_connections_are_busy(clients: Connect) -> None:
+async def test_timers_run_while_connections_are_busy(clients: Connect) -> None:
     over = threading.Event()
 
     def busy(client: socket.socket) -> int:
@@ -485,7 +604,7 @@ async def test_timers_are_kept_while_connections_are_busy(clients: Connect) -> N
             count += len(client.recv(len(RECORD), socket.MSG_WAITALL)) == len(RECORD)
         return count
 
-    async with listening(lambda _: Told()) as here:
+    async with listening(lambda _: RecordingEcho()) as here:
         talking = [deferToThread(busy, clients(here)) for _ in range(2)]
         late = []
         try:
@@ -497,7 +616,7 @@ async def test_timers_are_kept_while_connections_are_busy(clients: Connect) -> N
             over.set()
         counts = [await each for each in talking]
     assert min(counts) > 10
-    assert statistics.median(late) < LULL + TURN + 0.005  # a machine that does other things as well
+    assert statistics.median(late) < LULL + TURN + 0.005  # margin for a busy machine
 
 
 # Accepting
@@ -505,32 +624,32 @@ async def test_timers_are_kept_while_connections_are_busy(clients: Connect) -> N
 
 @pytest_twisted.ensureDeferred
 async def test_a_burst_is_accepted_in_batches(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+    async with listening(lambda _: RecordingEcho()) as here:
         assert here.port.numberAccepts == 1
         crowd = [clients(here) for _ in range(40)]
-        await until(lambda: len(here.made) == 40)
+        await until(lambda: len(here.protocols) == 40)
         assert 1 <= here.port.numberAccepts <= MOST_ACCEPTS
         for each in crowd[::13]:
             assert await echoes(each)
         numbers = []
         for _ in range(6):
             crowd.append(clients(here))
-            await until(lambda: len(here.made) == len(crowd))
+            await until(lambda: len(here.protocols) == len(crowd))
             numbers.append(here.port.numberAccepts)
         assert numbers[-1] <= 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_turn_takes_as_many_as_came_of_late(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_the_number_of_accepts_follows_the_arrivals(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         here.port.stopReading()
         for _ in range(30):
             clients(here)
         taken = []
-        while len(here.made) < 30:
-            before = len(here.made)
+        while len(here.protocols) < 30:
+            before = len(here.protocols)
             here.port.doRead()
-            taken.append(len(here.made) - before)
+            taken.append(len(here.protocols) - before)
         assert taken == [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 2]
         assert here.port.numberAccepts == 2
         here.port.doRead()
@@ -538,12 +657,12 @@ async def test_one_turn_takes_as_many_as_came_of_late(clients: Connect) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_stops_the_listening_is_the_last_one(clients: Connect) -> None:
+async def test_no_accept_follows_stop_listening(clients: Connect) -> None:
     stopped = []
 
     def make(_: object) -> Protocol:
         stopped.append(maybeDeferred(here.port.stopListening))
-        return Told()
+        return RecordingEcho()
 
     async with listening(make) as here:
         here.port.numberAccepts = 10
@@ -551,15 +670,15 @@ async def test_who_stops_the_listening_is_the_last_one(clients: Connect) -> None
             clients(here)
         await until(lambda: stopped)
         await stopped[0]
-        assert len(here.made) == 1
+        assert len(here.protocols) == 1
 
 
-class Poor:
-    """A listening socket of a process that has no descriptor left."""
+class WithoutDescriptors:
+    """A listening socket in a process without free descriptors."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
-        self.poor = True
+        self.exhausted = True
         self.accepts = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -573,31 +692,31 @@ class Poor:
 
     def _take(self, take: Callable[[], Any]) -> Any:
         self.accepts += 1
-        if self.poor:
+        if self.exhausted:
             raise OSError(errno.ENFILE, "")
         return take()
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_port_without_descriptors_rests(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+async def test_a_port_without_descriptors_pauses(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
         clock = Clock()
-        poor: Any = Poor(here.port.socket)
-        here.port.socket = poor
+        scarce: Any = WithoutDescriptors(here.port.socket)
+        here.port.socket = scarce
         AcceptPause(here.port, clock)
         client = clients(here)
-        await until(lambda: poor.accepts)
+        await until(lambda: scarce.accepts)
         await deferLater(reactor, 0.02)
-        assert poor.accepts == 2  # ours, and Twisted's, which knows what to make of it
+        assert scarce.accepts == 2  # one of FastPort, one of Twisted's Port, which handles the error
         assert here.poller.getReaders() == []
-        poor.poor = False
+        scarce.exhausted = False
         clock.advance(PAUSE)
         assert await echoes(client)
         assert clock.getDelayedCalls() == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_refused_is_closed(clients: Connect) -> None:
+async def test_a_client_without_a_protocol_is_disconnected(clients: Connect) -> None:
     async with listening(lambda _: None) as here:
         assert await deferToThread(clients(here).recv, 1) == b""
         assert here.poller.getReaders() == [here.port]
@@ -609,7 +728,7 @@ async def test_a_scoped_address(clients: Connect) -> None:
 
     def make(address: object) -> Protocol:
         seen.append(address)
-        return Told()
+        return RecordingEcho()
 
     async with listening(make) as here:
         here.port.stopReading()
@@ -618,22 +737,22 @@ async def test_a_scoped_address(clients: Connect) -> None:
         descriptor, _ = wire._accept()
         accepted = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
         lo = socket.if_nametoindex("lo")
-        here.port._addressType = IPv6Address  # a port of ::, for all that it looks at
+        here.port._addressType = IPv6Address  # as a port that listens on ::
         here.port._serve(accepted, ("fe80::1", 4000, 0, lo))
         assert seen == [IPv6Address("TCP", "fe80::1%lo", 4000, 0, lo)]
-        peer = here.made[0].transport.getPeer()
+        peer = here.protocols[0].transport.getPeer()
         assert peer == seen[0]
 
 
-# What else stands above it
+# Users of the transport
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_handle_is_a_socket(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as here:
+    async with listening(lambda _: RecordingEcho()) as here:
         client = clients(here)
-        await until(lambda: here.made)
-        wire = here.made[0].transport
+        await until(lambda: here.protocols)
+        wire = here.protocols[0].transport
         number = wire.fileno()
         handle = wire.getHandle()
         assert isinstance(handle, socket.socket)
@@ -644,7 +763,7 @@ async def test_the_handle_is_a_socket(clients: Connect) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_drains_last_echo_takes_the_fin_along() -> None:
+async def test_the_last_echo_of_a_drain_carries_the_fin() -> None:
     port = free_port()
     async with running(port=port, keep_alive=True) as daemon:
         with socket.create_connection(("::1", port), timeout=PATIENCE) as client:
@@ -682,7 +801,7 @@ def talk_tls(port: int, authority: Path) -> bytes:
 async def test_ssl_endpoint_strings(pair: tuple[Path, Path, Path]) -> None:
     authority, certificate, key = pair
     text = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
-    port: Any = await serverFromString(Poller(reactor), text).listen(Makes(lambda _: Told()))
+    port: Any = await serverFromString(Poller(reactor), text).listen(RecordingFactory(lambda _: RecordingEcho()))
     assert isinstance(port, FastPort)
     try:
         assert await deferToThread(talk_tls, port.getHost().port, authority) == RECORD
@@ -690,8 +809,8 @@ async def test_ssl_endpoint_strings(pair: tuple[Path, Path, Path]) -> None:
         await port.stopListening()
 
 
-class StartsTLS(Told):
-    """Speaks TLS from the first byte on, by startTLS."""
+class StartsTLS(RecordingEcho):
+    """Starts TLS with the first byte."""
 
     context: Any
 
@@ -705,7 +824,7 @@ async def test_start_tls(pair: tuple[Path, Path, Path]) -> None:
     StartsTLS.context = DefaultOpenSSLContextFactory(str(key), str(certificate))
     async with listening(lambda _: StartsTLS()) as here:
         assert await deferToThread(talk_tls, here.number, authority) == RECORD
-        await until(lambda: here.made[0].lost)
+        await until(lambda: here.protocols[0].reason)
 
 
 @pytest_twisted.ensureDeferred
@@ -725,13 +844,13 @@ async def test_unix_endpoint_strings(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_adopted_unix_socket_is_the_reactors(tmp_path: Path) -> None:
+async def test_the_reactor_adopts_unix_sockets(tmp_path: Path) -> None:
     poller = Poller(reactor)
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(f"{tmp_path}/echo")
         bound.listen()
         bound.setblocking(False)
-        port: Any = poller.adoptStreamPort(bound.fileno(), socket.AF_UNIX, Makes(lambda _: Told()))
+        port: Any = poller.adoptStreamPort(bound.fileno(), socket.AF_UNIX, RecordingFactory(lambda _: RecordingEcho()))
     try:
         assert not isinstance(port, FastPort)
         assert poller.fileno() == -1
@@ -743,14 +862,14 @@ async def test_an_adopted_unix_socket_is_the_reactors(tmp_path: Path) -> None:
         await maybeDeferred(port.stopListening)
 
 
-# In the background
+# Background poller
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_in_the_background_is_served_beside_the_rest(clients: Connect) -> None:
-    async with listening(lambda _: Told()) as rest:
+async def test_background_listeners_are_served(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as rest:
         background = background_reactor(rest.poller)
-        async with listening(lambda _: Told(), background) as behind:
+        async with listening(lambda _: RecordingEcho(), background) as behind:
             assert isinstance(behind.port, FastPort)
             for _ in range(3):
                 assert await echoes(clients(rest))
@@ -761,18 +880,18 @@ async def test_what_is_in_the_background_is_served_beside_the_rest(clients: Conn
             assert await deferToThread(read_to_end, client) == BIG[: 1 << 20]
             await sending
         assert background.fileno() == -1
-        assert rest.poller.getReaders() == [rest.port, *(each.transport for each in rest.made)]
+        assert rest.poller.getReaders() == [rest.port, *(each.transport for each in rest.protocols)]
         assert await echoes(clients(rest))
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_has_taken_its_share_goes_on_after_a_pause(clients: Connect) -> None:
-    class Slow(Told):
+async def test_a_background_poller_resumes_after_its_pause(clients: Connect) -> None:
+    class Slow(RecordingEcho):
         def dataReceived(self, data: bytes) -> None:
             time.sleep(2 * BURST)
             super().dataReceived(data)
 
-    async with listening(lambda _: Told()) as rest:
+    async with listening(lambda _: RecordingEcho()) as rest:
         background = background_reactor(rest.poller)
         async with listening(lambda _: Slow(), background) as behind:
             client = clients(behind)
@@ -782,12 +901,12 @@ async def test_what_has_taken_its_share_goes_on_after_a_pause(clients: Connect) 
             assert await echoes(client)
 
 
-# Which transport
+# Choice of the transport
 
 
 @pytest.mark.parametrize(("transport", "fast"), [("fast", True), ("stock", False)])
 @pytest_twisted.ensureDeferred
-async def test_the_transport_that_was_asked_for(transport: str, fast: bool) -> None:
+async def test_the_configured_transport_is_used(transport: str, fast: bool) -> None:
     port = free_port()
     async with running(port=port, transport=transport) as daemon:
         (listener,) = daemon.service._ports
@@ -796,7 +915,7 @@ async def test_the_transport_that_was_asked_for(transport: str, fast: bool) -> N
 
 @pytest.mark.parametrize("lacks", ["epoll", "descriptors"])
 @pytest_twisted.ensureDeferred
-async def test_stock_where_there_is_no_epoll(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stock_transport_without_epoll(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = EventLoggingObserver()
     globalLogPublisher.addObserver(events)
     try:
@@ -815,4 +934,4 @@ async def test_stock_where_there_is_no_epoll(lacks: str, monkeypatch: pytest.Mon
                 await daemon.ends(1)
     finally:
         globalLogPublisher.removeObserver(events)
-    assert sum("no epoll" in str(event["log_format"]) for event in events) == 1
+    assert sum("epoll is not available" in str(event["log_format"]) for event in events) == 1

@@ -1,4 +1,4 @@
-"""The fast transport within this process's reactor, and protocols that note what they are told."""
+"""The fast transport in this process's reactor, and protocols that record their calls."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,88 +21,90 @@ reactor: Any = installed
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the reactor turn until `condition()` is true."""
+    """Let the reactor run until `condition()` is true; fail after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
+        assert time.monotonic() < deadline, "the condition was false until the deadline"
         await deferLater(reactor, 0.001)
 
 
 @implementer(IHalfCloseableProtocol)
-class Told(Protocol):
-    """Notes what it is told, and sends back what it receives. Half-closeable."""
+class RecordingEcho(Protocol):
+    """Half-closeable echo that records the calls of its transport."""
 
     transport: Any
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.received = b""
-        self.lost: Failure | None = None
+        self.reason: Failure | None = None
+        """The reason of connectionLost."""
 
     def connectionMade(self) -> None:
-        self.told.append("made")
+        self.calls.append("made")
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
         self.transport.write(data)
 
     def readConnectionLost(self) -> None:
-        self.told.append("read lost")
+        self.calls.append("read lost")
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        self.told.append("write lost")
+        self.calls.append("write lost")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.told.append("lost")
-        self.lost = reason
+        self.calls.append("lost")
+        self.reason = reason
 
 
-class Makes(Factory):
-    """Makes protocols by a function of the client's address; keeps them."""
+class RecordingFactory(Factory):
+    """Builds protocols with a function of the client's address, and keeps them."""
 
     noisy = False
 
-    def __init__(self, make: Callable[[IAddress | None], Protocol | None]) -> None:
-        self._make = make
-        self.made: list[Any] = []
+    def __init__(self, build: Callable[[IAddress | None], Protocol | None]) -> None:
+        self._build = build
+        self.protocols: list[Any] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        made = self._make(addr)
-        if made is not None:
-            self.made.append(made)
-        return made
+        protocol = self._build(addr)
+        if protocol is not None:
+            self.protocols.append(protocol)
+        return protocol
 
 
-class Listening:
-    """A port of the fast transport."""
+class Listener:
+    """A listening port of the fast transport, with its poller and factory."""
 
-    def __init__(self, make: Callable[[IAddress | None], Protocol | None], poller: Poller) -> None:
-        self.factory = Makes(make)
+    def __init__(self, build: Callable[[IAddress | None], Protocol | None], poller: Poller) -> None:
+        self.factory = RecordingFactory(build)
         self.poller = poller
         self.port: FastPort = self.poller.listenTCP(0, self.factory, interface="127.0.0.1")
 
     @property
     def number(self) -> int:
+        """The port number."""
         number: int = self.port.getHost().port
         return number
 
     @property
-    def made(self) -> list[Any]:
-        return self.factory.made
+    def protocols(self) -> list[Any]:
+        return self.factory.protocols
 
 
 @asynccontextmanager
 async def listening(
-    make: Callable[[IAddress | None], Protocol | None], poller: Poller | None = None
-) -> AsyncIterator[Listening]:
-    """Listen while the block runs, by a poller of its own if by no other; end afterwards what is still open."""
-    here = Listening(make, poller or Poller(reactor))
+    build: Callable[[IAddress | None], Protocol | None], poller: Poller | None = None
+) -> AsyncIterator[Listener]:
+    """Listen inside the block, on `poller` or on a new one; afterwards abort the connections that are open."""
+    listener = Listener(build, poller or Poller(reactor))
     try:
-        yield here
+        yield listener
     finally:
-        for each in here.made:
-            if each.transport is not None:
-                each.transport.abortConnection()
-        await maybeDeferred(here.port.stopListening)
-        await until(lambda: not here.poller.getReaders() and not here.poller.getWriters())
+        for protocol in listener.protocols:
+            if protocol.transport is not None:
+                protocol.transport.abortConnection()
+        await maybeDeferred(listener.port.stopListening)
+        await until(lambda: not listener.poller.getReaders() and not listener.poller.getWriters())

@@ -12,7 +12,7 @@ from tests.support.memory import ReadingClock
 
 @implementer(IReadDescriptor)
 class Busy:
-    """Always has something to read, and takes its time over it."""
+    """Always readable; each doRead takes `takes` seconds of the clock."""
 
     def __init__(self, clock: Clock, takes: float) -> None:
         self._clock = clock
@@ -59,29 +59,29 @@ class BackgroundTests(SynchronousTestCase):
     def pausing(self) -> bool:
         return self.poller not in self.outer.readers
 
-    def turn(self) -> float:
-        """Let it serve once; return how long that took."""
+    def serve(self) -> float:
+        """Call doRead once; return the seconds it took."""
         began = self.outer.seconds()
         self.poller.doRead()
         return self.outer.seconds() - began
 
-    def go_on(self) -> None:
-        """Let the time pass until it pauses no more."""
+    def resume(self) -> None:
+        """Advance the clock to the end of the pause."""
         (call,) = self.outer.getDelayedCalls()
         self.outer.advance(call.getTime() - self.outer.seconds())
         self.assertFalse(self.pausing)
 
     def worked(self, seconds: float) -> float:
-        """Let it serve all it will for so long; return for how much of that it worked."""
+        """Serve for `seconds`; return the seconds of work among them."""
         worked, end = 0.0, self.outer.seconds() + seconds
         while self.outer.seconds() < end:
             if self.pausing:
-                self.go_on()
+                self.resume()
             else:
-                worked += self.turn()
+                worked += self.serve()
         return worked
 
-    def test_it_takes_its_share_and_no_more(self) -> None:
+    def test_work_is_limited_to_the_share(self) -> None:
         self.add(0.0003, number=8)
         worked = self.worked(10)
         self.assertLessEqual(worked, 10 * SHARE + 2 * BURST)
@@ -89,56 +89,56 @@ class BackgroundTests(SynchronousTestCase):
         served = [each.served for each in self.busy]
         self.assertLess(max(served) - min(served), 10)
 
-    def test_what_takes_long_is_paid_for_afterwards(self) -> None:
+    def test_a_long_call_is_followed_by_a_long_pause(self) -> None:
         self.add(1.0)
-        self.assertEqual(self.turn(), 1.0)
+        self.assertEqual(self.serve(), 1.0)
         self.assertTrue(self.pausing)
         before = self.outer.seconds()
-        self.go_on()
+        self.resume()
         self.assertAlmostEqual(self.outer.seconds() - before, ((1 - SHARE) * 1.0 - BURST) / SHARE)
 
-    def test_a_burst_does_not_pause_it(self) -> None:
+    def test_a_burst_causes_no_pause(self) -> None:
         self.add(2 * TURN)
         for _ in range(2):
             for _ in range(int(BURST / (2 * TURN))):
-                self.turn()
+                self.serve()
                 self.assertFalse(self.pausing)
             self.worked(1)
             self.outer.advance(2 * BURST / SHARE)
 
-    def test_others_have_their_turn(self) -> None:
+    def test_one_call_is_limited_to_a_turn(self) -> None:
         self.add(TURN / 10, number=30)
-        self.assertLess(self.turn(), 2 * TURN)
+        self.assertLess(self.serve(), 2 * TURN)
 
-    def test_it_waits_for_nothing(self) -> None:
+    def test_doRead_does_not_wait(self) -> None:
         self.add(0.0001)
         self.busy[0]._wire.recv(1)
-        self.assertEqual(self.turn(), 0.0)
+        self.assertEqual(self.serve(), 0.0)
         self.assertEqual(self.busy[0].served, 0)
 
-    def test_it_ends_while_it_pauses(self) -> None:
+    def test_the_last_removal_cancels_a_pause(self) -> None:
         self.add(1.0)
-        self.turn()
+        self.serve()
         self.assertTrue(self.pausing)
         self.poller.removeReader(self.busy[0])
         self.assertEqual(self.outer.getDelayedCalls(), [])
         self.poller.addReader(self.busy[0])
         self.assertFalse(self.pausing)
 
-    def test_it_ends_while_it_serves(self) -> None:
+    def test_the_last_removal_inside_a_call_causes_no_pause(self) -> None:
         self.add(0.0)
         self.busy[0].doRead = lambda: self.outer.advance(1) or self.poller.removeReader(self.busy[0])  # type: ignore[func-returns-value, method-assign]  # one expression
-        self.turn()
+        self.serve()
         self.assertEqual(self.outer.getDelayedCalls(), [])
 
-    def test_a_clock_that_goes_back_costs_nothing(self) -> None:
+    def test_a_clock_that_goes_back_causes_no_pause(self) -> None:
         self.add(0.0001)
-        self.turn()
+        self.serve()
         self.outer.rightNow -= 3600
-        self.turn()
+        self.serve()
         self.busy[0].takes = -3600
-        self.turn()
+        self.serve()
         self.assertFalse(self.pausing)
 
-    def test_plain_twisted_stays_what_it_is(self) -> None:
+    def test_the_stock_transport_has_no_background_poller(self) -> None:
         self.assertIs(background_reactor(self.outer), self.outer)

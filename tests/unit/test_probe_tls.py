@@ -106,31 +106,33 @@ class FileTests(SynchronousTestCase):
     def test_not_pem(self) -> None:
         for content in (b"", b"x", b"\xff\xfe", self.pair.key.read_bytes(), b"-----BEGIN CERTIFICATE-----\nAAAA\n"):
             path = self.written(content)
-            self.assertEqual(self.refused(ca=path), f"tls-ca: {path} holds no PEM certificate")
-            self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} holds no PEM certificate")
+            self.assertEqual(self.refused(ca=path), f"tls-ca: {path} contains no PEM certificate")
+            self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} contains no PEM certificate")
         for content in (b"", b"x", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
             path = self.written(content)
-            self.assertEqual(self.refused_key(path), f"tls-key: {path} holds no PEM private key")
+            self.assertEqual(self.refused_key(path), f"tls-key: {path} contains no PEM private key")
 
     def test_no_key_in_the_certificates_file(self) -> None:
         path = str(self.pair.certificate)
-        self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} holds no PEM private key")
+        self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} contains no PEM private key")
 
-    def test_a_passphrase_is_not_asked_for(self) -> None:
+    def test_an_encrypted_key_is_refused(self) -> None:
         key = load_pem_private_key(self.pair.key.read_bytes(), None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-            self.assertIn("wants a passphrase", self.refused_key(self.key(key, secret=b"x", form=form)))
+            self.assertIn("is encrypted; passphrases", self.refused_key(self.key(key, secret=b"x", form=form)))
 
     def test_another_ones_key(self) -> None:
         for key in (ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)):
-            self.assertIn("is not the certificate's key", self.refused_key(self.key(key)))
+            self.assertIn("is not the key of the certificate", self.refused_key(self.key(key)))
 
-    def test_a_key_that_tls_has_no_use_for(self) -> None:
-        self.assertIn("no use for", self.refused_key(self.key(x25519.X25519PrivateKey.generate())))
+    def test_a_key_type_that_tls_does_not_support(self) -> None:
+        self.assertIn(
+            "has a key type that TLS does not support", self.refused_key(self.key(x25519.X25519PrivateKey.generate()))
+        )
 
     def test_a_certificate_that_openssl_refuses(self) -> None:
         pair = weak(self.directory)
-        self.assertIn("OpenSSL refuses", self.refused(certificate=str(pair.certificate), key=str(pair.key)))
+        self.assertIn("OpenSSL rejects", self.refused(certificate=str(pair.certificate), key=str(pair.key)))
 
     def test_a_name_that_idna_refuses(self) -> None:
         self.assertTrue(self.refused(name="ü_x.example").startswith("tls-name: ü_x.example is not a host name: "))

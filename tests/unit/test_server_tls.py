@@ -95,17 +95,17 @@ class ServerTLSTests(SynchronousTestCase):
 
     def test_not_pem(self) -> None:
         garbage = self.written("garbage.pem", b"garbage")
-        self.assertIn("holds no PEM certificate", self.refused(certificate=garbage))
-        self.assertIn("holds no PEM private key", self.refused(key=garbage))
-        self.assertIn("holds no PEM certificate", self.refused(client_ca=garbage))
+        self.assertIn("contains no PEM certificate", self.refused(certificate=garbage))
+        self.assertIn("contains no PEM private key", self.refused(key=garbage))
+        self.assertIn("contains no PEM certificate", self.refused(client_ca=garbage))
 
     def test_another_certificates_key(self) -> None:
         other: Pair = self.authority.issue("localhost", file="other")
-        self.assertIn("is not the certificate's key", self.refused(key=str(other.key)))
+        self.assertIn("is not the key of the certificate", self.refused(key=str(other.key)))
 
-    def test_a_key_that_wants_a_passphrase_asks_for_none(self) -> None:
+    def test_an_encrypted_key_is_refused(self) -> None:
         key = self.key_file(ec.generate_private_key(ec.SECP256R1()), BestAvailableEncryption(b"secret"))
-        self.assertIn("wants a passphrase", self.refused(key=key))
+        self.assertIn("is encrypted; passphrases are not supported", self.refused(key=key))
 
     def test_a_key_of_no_use(self) -> None:
         key = self.key_file(x25519.X25519PrivateKey.generate(), NoEncryption())

@@ -1,9 +1,12 @@
 """What the commands of a client have in common: the words of their target, failed assertions, output that fails."""
 
 import argparse
+import errno
 import os
 import signal
+import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,9 +18,10 @@ from echod.common.addresses import HostPort
 from echod.common.assertions import AssertionResult
 from echod.common.defaults import DEFAULT_PORT
 from echod.common.errors import ConfigurationError, EchodError
+from echod.common.files import write_atomically
 from echod.common.option_types import PORT
 
-__all__ = ["add_target", "output_may_fail", "target_of", "tell_failed", "why", "write_result"]
+__all__ = ["add_target", "output_may_fail", "refuse_unwritable", "target_of", "tell_failed", "write_result"]
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +49,42 @@ def tell_failed(prog: str, verdicts: Iterable[AssertionResult]) -> None:
             print(f"{prog}: {failed_assertion_line(verdict)}", file=sys.stderr)
 
 
-def write_result(option: str, path: str, text: str) -> None:
-    """Write `text` to the file that `option` names. Raises EchodError."""
+def refuse_unwritable(option: str, path: str) -> None:
+    """Raise ConfigurationError if `write_result` cannot write the file. It creates no file, and changes none."""
+    file = Path(path)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if _is_replaceable(file):
+            with tempfile.TemporaryFile(dir=file.resolve().parent):
+                pass
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as problem:
-        raise EchodError(f"--{option}: cannot write {path}: {why(problem)}") from None
+        raise ConfigurationError(f"--{option}: cannot write {path}: {_reason(problem)}") from None
 
 
-def why(problem: OSError | ValueError) -> object:
-    """Return why a file cannot be written. A path with a null byte is a ValueError."""
+def write_result(option: str, path: str, content: bytes) -> None:
+    """Write `content` to the file that `option` names: all of it or nothing. Raises EchodError."""
+    try:
+        if _is_replaceable(Path(path)):
+            write_atomically(Path(path).resolve(), content)  # resolved: a symbolic link stays, its target is replaced
+        else:
+            Path(path).write_bytes(content)
+    except (OSError, ValueError) as problem:
+        raise EchodError(f"--{option}: cannot write {path}: {_reason(problem)}") from None
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether the path is a regular file or does not exist. A device or a FIFO, such as /dev/stdout, is written to."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _reason(problem: OSError | ValueError) -> object:
+    """Return why a file cannot be written. A path with a null byte raises ValueError."""
     return problem.strerror if isinstance(problem, OSError) else problem
 
 

@@ -1,1 +1,1 @@
-"""Floor 1: what the two sides of TLS have in common: files, and the versions and suites that are spoken."""
+"""TLS for server and client: PEM files, protocol versions and cipher suites."""

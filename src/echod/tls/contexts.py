@@ -1,4 +1,4 @@
-"""OpenSSL contexts, as both sides begin them."""
+"""The OpenSSL context that server and client have in common."""
 
 from OpenSSL import SSL
 
@@ -8,7 +8,7 @@ from echod.tls.pem import load_certificates, load_key
 __all__ = ["new_context", "show_certificate"]
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2). TLS 1.3 has no others."""
+"""TLS 1.2 suites with forward secrecy and authenticated encryption (RFC 9325 section 4.2); all of TLS 1.3 have both."""
 
 
 def new_context(method: int) -> SSL.Context:
@@ -21,24 +21,24 @@ def new_context(method: int) -> SSL.Context:
 
 
 def show_certificate(context: SSL.Context, path: str, key_path: str | None) -> None:
-    """Let the context show the certificate in the file `path`, its chain after it.
+    """Make the context present the certificate in the file `path`, followed by its chain.
 
-    The key is in the file `key_path`, or with None in the same. Raises ConfigurationError, which names the
-    options tls-certificate and tls-key.
+    The key is in the file `key_path`, or in the same file if that is None. Raises ConfigurationError with the name of
+    the option: tls-certificate or tls-key.
     """
     certificate, *chain = load_certificates("tls-certificate", path)
     key_path = key_path or path
     key = load_key("tls-key" if key_path != path else "tls-certificate", key_path)
     try:
         context.use_certificate(certificate)
-        for each in chain:
-            context.add_extra_chain_cert(each)
+        for intermediate in chain:
+            context.add_extra_chain_cert(intermediate)
     except SSL.Error as problem:
-        raise ConfigurationError(f"tls-certificate: OpenSSL refuses {path}: {problem.args[0][-1][-1]}") from None
+        raise ConfigurationError(f"tls-certificate: OpenSSL rejects {path}: {problem.args[0][-1][-1]}") from None
     try:
-        context.use_privatekey(key)  # type: ignore[arg-type]  # what it does not take, it raises TypeError for
+        context.use_privatekey(key)  # type: ignore[arg-type]  # it raises TypeError for other key types
         context.check_privatekey()
     except SSL.Error:
-        raise ConfigurationError(f"tls-key: {key_path} is not the certificate's key") from None
+        raise ConfigurationError(f"tls-key: {key_path} is not the key of the certificate") from None
     except TypeError:
-        raise ConfigurationError(f"tls-key: {key_path} is of a kind that TLS has no use for") from None
+        raise ConfigurationError(f"tls-key: {key_path} has a key type that TLS does not support") from None

@@ -1,4 +1,4 @@
-"""Certificates and keys from PEM files, with errors that name the option."""
+"""Read certificates and keys from PEM files. Errors name the option that holds the path."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ __all__ = ["load_certificates", "load_key"]
 
 
 def load_certificates(option: str, path: str) -> list[Certificate]:
-    """Return the certificates in the file, in their order. Raises ConfigurationError."""
+    """Return the certificates of the file in file order. Raises ConfigurationError."""
     try:
         return load_pem_x509_certificates(_read(option, path))
     except ValueError:
-        raise ConfigurationError(f"{option}: {path} holds no PEM certificate") from None
+        raise ConfigurationError(f"{option}: {path} contains no PEM certificate") from None
 
 
 def load_key(option: str, path: str) -> PrivateKeyTypes:
-    """Return the private key in the file. Raises ConfigurationError, also for one that wants a passphrase."""
+    """Return the private key of the file. Raises ConfigurationError, also if the key is encrypted."""
     try:
         return load_pem_private_key(_read(option, path), None)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigurationError(f"{option}: {path} holds no PEM private key") from None
+        raise ConfigurationError(f"{option}: {path} contains no PEM private key") from None
     except TypeError:
-        raise ConfigurationError(f"{option}: {path} wants a passphrase, and nobody is asked for one") from None
+        raise ConfigurationError(f"{option}: the key in {path} is encrypted; passphrases are not supported") from None
 
 
 def _read(option: str, path: str) -> bytes:

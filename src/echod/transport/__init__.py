@@ -1,22 +1,18 @@
-"""How bytes get from the kernel to the protocols and back: the fast transport.
+"""The fast transport: TCP connections for Twisted protocols at less CPU time than stock Twisted.
 
-Factory, Protocol and endpoints above it are those of any Twisted program. What is here takes the place of three
-things below them, each because of what it cost (system calls and µs of the server for one echo of 250 bytes):
+Factory, Protocol and endpoints are those of any Twisted program. The package replaces three layers below them:
 
-- **The dispatch** (`poller`). Twisted's epoll reactor goes through a logging context for each event. A poller
-  within the reactor, with an epoll descriptor of its own, dispatches directly, and takes one turn of the reactor for
-  all that is ready.
-- **The write** (`connection`). Twisted buffers, waits until the socket is writable, sends, and waits no more: two
-  epoll_ctl and one epoll_wait for each echo. Here the socket is asked first, and has room.
-- **Accept and close** (`port`, `connection`), which Twisted never tuned for connections of one record.
+- **Dispatch** (`poller`). Twisted's epoll reactor sets up a logging context for each event. The poller has its own
+  epoll, which is one descriptor of the reactor, and dispatches all ready connections in one call from the reactor.
+- **Write** (`connection`). Twisted buffers the data, waits until the socket is writable, sends, and stops waiting: two
+  epoll_ctl and one epoll_wait for each echo. The fast transport sends first and buffers only the rest.
+- **Accept and close** (`port`, `connection`), with fewer system calls for connections of one record.
 
-What is served beside the echo, and must not disturb it, has a poller within that poller, which takes no more than a
-share of the time (`background`).
+`background` has a poller with a limited share of the time, for the admin server. `private` lists the private names of
+Twisted and CPython that the package uses.
 
-A subclass of the epoll reactor would do the same with an epoll_wait less, but it has to be installed before anything
-else imports the reactor: a plain `twistd -n echod` could not have it. A poller is an `IReadDescriptor` of whichever
-reactor runs. What that costs with few connections, it makes up for by staying with them while they are lively: see
-`poller.LULL`.
+A subclass of the epoll reactor would save one epoll_wait, but it must be installed before the first import of the
+reactor, which `twistd -n echod` does not allow. A poller is an `IReadDescriptor` of any reactor.
 
 docs/performance.md has the figures.
 """
@@ -27,28 +23,34 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 
+from echod.transport import private
+
 __all__ = ["background_reactor", "fast_reactor"]
 
 _log = Logger()
 
 
 def fast_reactor(reactor: Any) -> Any:
-    """Return what takes the place of `reactor` where listeners are made.
+    """Return the reactor to create listeners with: a `Poller`, or `reactor` itself for the stock transport.
 
-    It is a `Poller`; or itself, without Linux's epoll or where the reactor is none that waits for descriptors.
+    The stock transport is used if the system has no epoll, if the reactor does not wait for descriptors, or if a
+    private name is missing; the log then has one line with the cause.
     """
     if not hasattr(select, "epoll") or not IReactorFDSet.providedBy(reactor):
-        _log.info("no epoll here: the transport is stock Twisted")
+        _log.info("using the stock transport: epoll is not available")
         return reactor
-    from echod.transport.poller import Poller  # not before: it takes names from select that only Linux has
+    if lacking := private.missing():
+        _log.warn("using the stock transport: Twisted or Python lacks {names}", names="; ".join(lacking))
+        return reactor
+    from echod.transport.poller import Poller  # the module imports names of select that only Linux has
 
     return Poller(reactor)
 
 
 def background_reactor(sockets: Any) -> Any:
-    """Return what takes the place of `sockets` where those listeners are made that must not disturb its own.
+    """Return the reactor for listeners that must not delay those of `sockets`, the result of `fast_reactor`.
 
-    It is a `BackgroundPoller` of a `Poller`'s; of plain Twisted, which knows no such thing, itself.
+    It is a `BackgroundPoller` inside a `Poller`; for the stock transport it is `sockets` itself.
     """
     if not hasattr(select, "epoll"):
         return sockets

@@ -1,9 +1,4 @@
-"""The transport under the lanes: a poller within the reactor that serves all connections which are ready in one go.
-
-What Twisted's epoll reactor spends on each event, a logging context above all, is as much as a record costs otherwise.
-Unlike the daemon's, this poller never waits by itself, nor for longer than what is ready takes: the schedule's next
-record may be due.
-"""
+"""A poller for outgoing connections, used by the load generator."""
 
 from twisted.internet.interfaces import IConnector
 from twisted.internet.protocol import ClientFactory
@@ -15,7 +10,11 @@ __all__ = ["ClientPoller"]
 
 
 class ClientPoller(Poller):
-    """Stands in for the reactor where TCP connections are made. All else that is asked of it is the reactor's."""
+    """A reactor proxy whose TCP connections are served by the poller.
+
+    The connections are Twisted's own; the poller saves the logging context that the epoll reactor sets up for each
+    event. Unlike `Poller` it never waits for further events, because the next record of the schedule may be due.
+    """
 
     def connectTCP(
         self,
@@ -25,11 +24,11 @@ class ClientPoller(Poller):
         timeout: float = 30,
         bindAddress: tuple[str, int] | None = None,
     ) -> IConnector:
-        """Connect, as `IReactorTCP.connectTCP` says."""
+        """Connect, as specified by `IReactorTCP.connectTCP`."""
         connector = Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
 
     def doRead(self) -> None:
-        """Serve what is ready, and let the reactor have its turn."""
+        """Serve the ready descriptors once."""
         self._serve_all(self._poll(0))

@@ -1,14 +1,14 @@
-"""TCP connections that ask no more of the kernel than the exchange takes.
+"""TCP connections of the fast transport.
 
-They are Twisted's own and keep its contract. What differs:
+They are Twisted's `Server` connections with these differences:
 
-- What is written is sent at once. Only what the kernel does not take is buffered, and waited for.
-- A half-close with nothing buffered is done at once, so `writeConnectionLost` may be called before
-  `loseWriteConnection` returns, as with Twisted `connectionLost` may be before a `loseConnection` after it returns.
-- A socket that is closed is not taken off the poller first: closing it does that.
-- What only a log asks of a connection is made when a log asks.
-- What a protocol raises ends its own connection, wherever it is raised: Twisted leaves one open whose `connectionMade`
-  failed, and hands on what `connectionLost` raises to whoever ended it, which may be another connection.
+- `write` sends at once. Only data that the kernel does not accept is buffered until the socket is writable.
+- A half-close without buffered data is immediate: `writeConnectionLost` may be called before `loseWriteConnection`
+  returns. A `loseConnection` after the half-close may call `connectionLost` before it returns, as in Twisted.
+- Closing takes one close, without a shutdown of both directions before it.
+- Log names and the socket object are created on demand.
+- An exception of a protocol ends its own connection, in every method. Twisted leaves the connection open if
+  `connectionMade` raises, and passes an exception of `connectionLost` to the caller, which may be another connection.
 """
 
 import errno
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 __all__ = ["FastConnection"]
 
 READ_SIZE = 1 << 16
-"""Bytes to ask of one recv: Twisted's own number."""
+"""Maximum bytes of one recv, the same as in Twisted."""
 
 _LATER = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
-"""Errors of send(2) that mean: not now."""
+"""Errors of send(2) after which a later attempt may succeed."""
 
 _DONE = Failure(CONNECTION_DONE)
 
 
 class FastConnection(Server):
-    """The server's side of a TCP connection."""
+    """The server side of a TCP connection."""
 
     reactor: "Poller"
     _fd = -1
     _send_failed = False
-    """The kernel tells of an error once: after a send that got it, recv finds nothing but a clean end."""
+    """A send failed. The kernel reports a socket error once: a later recv returns a normal end of the stream."""
     _tempDataBuffer: Any = ()
-    """Twisted's name for what is to be sent after `dataBuffer`. A list once there is such, or TLS to write to it."""
+    """Data to send after `dataBuffer`. Replaced by a list before the first append."""
 
-    def __init__(  # Server's own would make two strings, a list and a method for each connection
+    def __init__(  # Server.__init__ would create two strings, a list and a bound method
         self,
         sock: socket.socket,
         protocol: IProtocol,
@@ -59,7 +59,7 @@ class FastConnection(Server):
         sessionno: int,
         reactor: "Poller",
     ) -> None:
-        """Take over an accepted socket. The arguments are those of Twisted's `Server`."""
+        """Own an accepted socket and wait for its data. The arguments are those of Twisted's `Server`."""
         sock.setblocking(False)
         self.socket = sock
         self._fd = sock.fileno()
@@ -71,20 +71,21 @@ class FastConnection(Server):
         if len(client) != 2:  # noqa: PLR2004 - an IPv4 address is a pair, an IPv6 one has four parts
             self._addressType = IPv6Address
         self.connected = 1
-        # What each write asks. Twisted has these with its classes, of which there are many to look through: 0.35 µs.
+        # Attributes that each write reads. In Twisted they are class attributes; the lookup through its classes takes
+        # 0.35 µs a write (docs/performance.md).
         self.dataBuffer = b""
         self._tempDataLen = 0
         self._writeDisconnected = False
         self.TLS = False
         self.producer = None
         self.streamingProducer = False
-        reactor.addReader(self)
+        reactor.register(self._fd, self)
 
     def begin(self) -> None:
-        """Tell the protocol of its connection, which ends where that raises anything."""
+        """Call the protocol's makeConnection; an exception ends the connection."""
         try:
             self.protocol.makeConnection(self)
-        except BaseException:  # as Twisted: it is this connection's
+        except BaseException:  # as Twisted: the error affects this connection only
             log.callWithLogger(self, log.err)
             self.connectionLost(Failure())
 
@@ -94,13 +95,13 @@ class FastConnection(Server):
 
     @property
     def hostname(self) -> str:  # type: ignore[override]  # Twisted's is an attribute
-        """The peer's address, as Twisted's `Server` has it."""
+        """The peer's host address."""
         return str(self.client[0])
 
     @property
-    def logstr(self) -> str:  # type: ignore[override]  # Twisted's is an attribute, and a string for each connection
-        """What a log calls it: its protocol, its number, its peer."""
-        protocol = getattr(self, "protocol", None)  # it goes with the connection
+    def logstr(self) -> str:  # type: ignore[override]  # Twisted's is an attribute
+        """The name of the connection in logs: protocol, number, peer."""
+        protocol = getattr(self, "protocol", None)  # deleted when the connection ends
         name = type(self).__name__ if protocol is None else self._getLogPrefix(protocol)
         return f"{name},{self.sessionno},{self.hostname}"
 
@@ -109,26 +110,26 @@ class FastConnection(Server):
         return self.logstr
 
     def fileno(self) -> int:
-        """Return the descriptor; -1 when the connection is over."""
+        """Return the descriptor, or -1 after the end of the connection."""
         return self._fd
 
     def getHandle(self) -> socket.socket:
-        """Return the socket, as an object of the socket module's own class: made once somebody asks for it."""
+        """Return the connection's socket as a `socket.socket`, which is created on the first call."""
         held: Any = self.socket
         if not isinstance(held, socket.socket):
             self.socket = socket.socket(held.family, held.type, held.proto, fileno=held.detach())
             self.socket.setblocking(False)
         return self.socket
 
-    def startTLS(self, ctx: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - the interface's
-        """Speak TLS from here on, as `ITLSTransport.startTLS` says."""
-        self._tempDataBuffer = list(self._tempDataBuffer)  # TLS writes to Twisted's own write, past the one here
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - the signature of ITLSTransport
+        """Start TLS, as specified by `ITLSTransport.startTLS`."""
+        self._tempDataBuffer = list(self._tempDataBuffer)  # TLS calls FileDescriptor.write, which appends to it
         super().startTLS(ctx, normal)
 
     # Reading and writing
 
-    def doRead(self) -> "ConnectionDone | ConnectionLost | None":  # type: ignore[override]  # of two, one says None
-        """Hand what has come to the protocol."""
+    def doRead(self) -> "ConnectionDone | ConnectionLost | None":  # type: ignore[override]  # the two bases disagree
+        """Receive data and pass it to the protocol; return the reason if the stream has ended."""
         try:
             data = self.socket.recv(READ_SIZE)
         except BlockingIOError:
@@ -141,14 +142,14 @@ class FastConnection(Server):
         return CONNECTION_LOST if self._send_failed else CONNECTION_DONE
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or what the kernel takes of it, and buffer the rest. Raises TypeError for what is not bytes."""
+        """Send as much of `data` as the kernel accepts and buffer the rest. Raises TypeError unless `data` is bytes."""
         if isinstance(data, bytes) and not (
             self.dataBuffer
             or self._tempDataLen
             or self._writeDisconnected
             or self.TLS
             or not self.connected
-            or (self.producer is not None and not self.streamingProducer)  # a pull producer waits for the buffer
+            or (self.producer is not None and not self.streamingProducer)  # a pull producer is resumed by doWrite
         ):
             try:
                 sent = self.socket.send(data)
@@ -160,19 +161,19 @@ class FastConnection(Server):
             data = data[sent:]
         if not self._tempDataBuffer:
             self._tempDataBuffer = []
-        super().write(data)  # which refuses what is not bytes
+        super().write(data)  # raises TypeError unless data is bytes
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send all of `iovec` as one. Raises TypeError where any of it is not bytes."""
+        """Send the items of `iovec` with one write. Raises TypeError unless all are bytes."""
         pieces = list(iovec)
-        if not all(isinstance(each, bytes) for each in pieces):
+        if not all(isinstance(piece, bytes) for piece in pieces):
             raise TypeError("Data must be bytes")
         self.write(b"".join(pieces))
 
-    # Its end
+    # Closing
 
     def loseWriteConnection(self) -> None:
-        """Shut the sending side when what was written is sent: now, where it is."""
+        """Shut down the sending side as soon as all data is sent, immediately if nothing is buffered."""
         if self._writeDisconnected or self.disconnecting:
             return
         if self._writeDisconnecting or self.dataBuffer or self._tempDataLen or self.producer is not None or self.TLS:
@@ -182,38 +183,38 @@ class FastConnection(Server):
             self._closeWriteConnection()
 
     def _closeWriteConnection(self) -> None:
-        try:  # noqa: SIM105 - contextlib.suppress takes 0.4 µs of each connection
+        try:  # noqa: SIM105 - contextlib.suppress takes longer, once for each connection
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass
         if IHalfCloseableProtocol.providedBy(self.protocol):
-            self._tell(self.protocol.writeConnectionLost)
+            self._notify(self.protocol.writeConnectionLost)
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Pass the peer's FIN on; a protocol that is not half-closeable loses its connection."""
+        """Report the peer's FIN to a half-closeable protocol; for any other protocol, end the connection."""
         if IHalfCloseableProtocol.providedBy(self.protocol):
-            self._tell(self.protocol.readConnectionLost)
+            self._notify(self.protocol.readConnectionLost)
         else:
             self.connectionLost(reason)
 
-    def _tell(self, told: Callable[[], None]) -> None:
-        """Call one of the protocol's methods; the connection ends where that raises anything."""
-        problem = self._told(told)
+    def _notify(self, method: Callable[[], None]) -> None:
+        """Call a method of the protocol; an exception ends the connection."""
+        problem = self._call(method)
         if problem is not None:
             self.connectionLost(problem)
 
-    def _told(self, told: Callable[[], None]) -> Failure | None:
-        """Call `told`; log what it raises, under this connection's name, and return it."""
+    def _call(self, method: Callable[[], None]) -> Failure | None:
+        """Call `method`; log its exception under this connection's name, and return it."""
         try:
-            told()
-        except BaseException:  # as Twisted: it is this connection's
+            method()
+        except BaseException:  # as Twisted: the error affects this connection only
             problem = Failure()
             log.callWithLogger(self, log.err, problem)
             return problem
         return None
 
     def loseConnection(self) -> None:
-        """Close when what was written is sent: now, where the sending side is shut."""
+        """Close as soon as all data is sent, immediately if the sending side is shut down."""
         if self._aborting:
             return
         if self._writeDisconnected and self.connected and not self.disconnecting and not self.TLS:
@@ -222,14 +223,14 @@ class FastConnection(Server):
             super().loseConnection()
 
     def abortConnection(self) -> None:
-        """Close with a reset, in the reactor's next turn. Nothing is sent any more."""
+        """Discard the buffer, and close with a reset in the next iteration of the reactor."""
         super().abortConnection()
         self._writeDisconnected = True
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket, and tell the protocol. Only the first call counts.
+        """Close the socket and call the protocol's connectionLost. Later calls are ignored.
 
-        It raises nothing: who ends this connection may be another, to which our protocol's errors are no matter.
+        Exceptions are logged, not raised: the caller may be another connection.
         """
         if self._fd < 0:
             return
@@ -239,14 +240,14 @@ class FastConnection(Server):
         try:
             if self.producer is not None:
                 producer, self.producer = self.producer, None
-                self._told(producer.stopProducing)
-            self.reactor.forget(fd)
+                self._call(producer.stopProducing)
+            self.reactor.unregister(fd)
             if isinstance(reason.value, ConnectionAborted):
                 self._closeSocket(False)  # with a reset
             else:
                 self.socket.close()
             del self.socket
             self.protocol.connectionLost(reason)
-        except BaseException:  # as Twisted: it is this connection's
+        except BaseException:  # as Twisted: the error affects this connection only
             log.callWithLogger(self, log.err)
-        del self.protocol  # not before: the log goes by its name
+        del self.protocol  # after the logging above, which uses its name

@@ -1,4 +1,4 @@
-"""A poller within the reactor: one turn of the reactor serves all connections that are ready."""
+"""A poller inside the reactor: one call from the reactor serves all ready connections."""
 
 import select
 import socket
@@ -6,7 +6,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from sys import exc_info
 from typing import Any, cast
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionFdescWentAway
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IListeningPort,
@@ -21,45 +21,50 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echod.transport.connection import FastConnection
 from echod.transport.port import FastPort
 
 __all__ = ["Poller"]
 
 LULL = 0.004
-"""Seconds. Events that follow each other within less are waited for here, without a turn of the reactor in between."""
+"""Seconds. While events follow each other at shorter intervals, the poller waits for them itself, without returning to
+the reactor."""
 
 TURN = 0.002
-"""Seconds after which the reactor has its turn, for its timers and all that is not this poller's."""
+"""Seconds after which the poller returns to the reactor, for timers and other descriptors."""
 
 _FAILURES: dict[type[BaseException], Failure] = {
-    type(each): Failure(each) for each in (CONNECTION_DONE, CONNECTION_LOST)
+    type(reason): Failure(reason) for reason in (CONNECTION_DONE, CONNECTION_LOST)
 }
-"""Of the normal ends, made once. By class: an exception of a protocol's own need not be hashable."""
+"""Failures of the two normal reasons. The key is the class: an exception of a protocol need not be hashable."""
 
 
 @implementer(IReactorFDSet, IReadDescriptor)
 class Poller:
-    """Stands in for the reactor where TCP listeners are made, and for their connections.
+    """A reactor proxy that creates TCP listeners and serves their connections.
 
-    It has an epoll of its own, whose descriptor is readable when one of its own is. Of that descriptor the reactor
-    is told as long as there is anything to wait for. All else that is asked of it is the reactor's.
+    It has an epoll, which it adds to the reactor as one readable descriptor while any descriptor is registered.
+    Attributes that it does not define are the reactor's.
     """
 
     _batch = 256
-    """The most events to take from the kernel at once."""
+    """Maximum number of events of one epoll_wait."""
 
     def __init__(self, reactor: Any) -> None:
-        """`reactor` is any that provides IReactorFDSet and what its users want of it; its clock counts seconds."""
+        """`reactor` provides IReactorFDSet and the interfaces of its users; its clock counts seconds."""
         self._reactor = reactor
         self._seconds = reactor.seconds
         self._lively_until = 0.0
-        """Until when an event counts as following those before it."""
+        """The time until which an event counts as following the ones before."""
         self._epoll: select.epoll | None = None
-        self._descriptors: dict[int, Any] = {}
+        self._fast: dict[int, FastConnection | FastPort] = {}
+        """Registered connections and ports of the fast transport, which call `unregister` before they close."""
+        self._others: dict[int, Any] = {}
+        """All other registered descriptors, whose fileno is compared with the registered number at each event."""
         self._events: dict[int, int] = {}
-        """What each descriptor waits for."""
-        self._forgotten: set[int] = set()
-        """Descriptors that were let go of since the last events were taken; some may be others' by now."""
+        """The events that each registered descriptor waits for."""
+        self._unregistered: set[int] = set()
+        """Numbers unregistered since the last epoll_wait, which a new descriptor may have by now."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -67,19 +72,22 @@ class Poller:
     # IReactorTCP, IReactorSSL, IReactorSocket: listeners
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> FastPort:
-        """Listen, as `IReactorTCP.listenTCP` says. Raises CannotListenError."""
+        """Listen, as specified by `IReactorTCP.listenTCP`. Raises CannotListenError."""
         return _listening(FastPort(port, factory, backlog, interface, self))
 
     def listenSSL(
         self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> FastPort:
-        """Listen, as `IReactorSSL.listenSSL` says. Raises CannotListenError."""
+        """Listen, as specified by `IReactorSSL.listenSSL`. Raises CannotListenError."""
         listening = self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
         listening._type = "TLS"  # for the log
         return listening
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
-        """Listen, as `IReactorSocket.adoptStreamPort` says; for Unix sockets the reactor does. Raises OSError."""
+        """Listen, as specified by `IReactorSocket.adoptStreamPort`. Raises OSError.
+
+        Only TCP ports are the poller's; the reactor adopts those of other families.
+        """
         if addressFamily not in (socket.AF_INET, socket.AF_INET6):
             return cast("IListeningPort", self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory))
         return _listening(FastPort._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory))
@@ -87,44 +95,70 @@ class Poller:
     # IReactorFDSet
 
     def addReader(self, reader: IReadDescriptor) -> None:
-        """Wait for `reader` to have something to read."""
+        """Wait until `reader` is readable."""
         self._add(reader, EPOLLIN)
 
     def addWriter(self, writer: IWriteDescriptor) -> None:
-        """Wait for `writer` to have room."""
+        """Wait until `writer` is writable."""
         self._add(writer, EPOLLOUT)
 
     def removeReader(self, reader: IReadDescriptor) -> None:
-        """Wait no more for `reader` to have something to read."""
+        """Stop waiting until `reader` is readable."""
         self._remove(reader, EPOLLIN)
 
     def removeWriter(self, writer: IWriteDescriptor) -> None:
-        """Wait no more for `writer` to have room."""
+        """Stop waiting until `writer` is writable."""
         self._remove(writer, EPOLLOUT)
 
     def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
-        """Wait for nothing of this poller's any more; return what was waited for."""
-        removed = list(self._descriptors.values())
-        for fd in list(self._descriptors):
-            self._unregister(fd)
+        """Unregister all descriptors of the poller, and return them."""
+        removed = [self._descriptor(fd) for fd in self._events]
+        for fd in list(self._events):
+            self.unregister(fd)
         return removed
 
     def getReaders(self) -> list[IReadDescriptor]:
-        """Return those of this poller that are waited for to have something to read."""
+        """Return the descriptors that wait to be readable."""
         return self._waiting_for(EPOLLIN)
 
     def getWriters(self) -> list[IWriteDescriptor]:
-        """Return those of this poller that are waited for to have room."""
+        """Return the descriptors that wait to be writable."""
         return self._waiting_for(EPOLLOUT)
 
-    def forget(self, fd: int) -> None:
-        """Wait for nothing of `fd`, which is about to be closed; the kernel then forgets it by itself (epoll(7))."""
-        if self._descriptors.pop(fd, None) is None:
+    # Registration
+
+    def register(self, fd: int, connection: FastConnection) -> None:
+        """Wait until a new connection, whose descriptor is `fd`, is readable."""
+        if fd in self._events:  # of a descriptor that was closed without being removed
+            self._lose(fd)
+        if self._epoll is None:
+            self._open()
+        self._epoll.register(fd, EPOLLIN)  # type: ignore[union-attr]  # opened above
+        self._fast[fd] = connection
+        self._events[fd] = EPOLLIN
+
+    def unregister(self, fd: int) -> None:
+        """Stop waiting for `fd`; no-op if it is not registered. To be called before the descriptor is closed.
+
+        epoll(7): a closed descriptor remains registered while another descriptor of the same open file description is
+        open. A child process that inherited the socket has one.
+        """
+        if self._events.pop(fd, None) is None:
             return
-        del self._events[fd]
-        self._forgotten.add(fd)
-        if not self._descriptors:
+        if self._fast.pop(fd, None) is None:
+            del self._others[fd]
+        self._unregistered.add(fd)
+        if not self._events:
             self._close()
+            return
+        try:
+            self._epoll.unregister(fd)  # type: ignore[union-attr]  # open while any descriptor is registered
+        except OSError:  # it was closed first: EBADF, or ENOENT if its number is in use again
+            self._replace_epoll()
+
+    def _open(self) -> None:
+        self._epoll = select.epoll()
+        self._reactor.addReader(self)
 
     def _close(self) -> None:
         assert self._epoll is not None
@@ -132,69 +166,84 @@ class Poller:
         self._epoll.close()
         self._epoll = None
 
+    def _replace_epoll(self) -> None:
+        """Move all registrations to a new epoll: the old one has a registration that cannot be removed."""
+        self._close()
+        self._open()
+        assert self._epoll is not None
+        closed = []
+        for fd, events in self._events.items():
+            try:
+                self._epoll.register(fd, events)
+            except OSError:
+                closed.append(fd)
+        for fd in closed:
+            if fd in self._events:  # the end of another may have ended it
+                self._lose(fd)
+
+    def _descriptor(self, fd: int) -> Any:
+        return self._fast.get(fd) or self._others[fd]
+
     def _waiting_for(self, event: int) -> list[Any]:
-        return [self._descriptors[fd] for fd, events in self._events.items() if events & event]
+        return [self._descriptor(fd) for fd, events in self._events.items() if events & event]
 
     def _add(self, descriptor: Any, event: int) -> None:
         fd = descriptor.fileno()
         before = self._events.get(fd, 0)
-        after = before | event
-        if before == after:
+        if before and self._descriptor(fd) is descriptor:
+            self._change(fd, before | event)
             return
+        if before:  # of a descriptor that was closed without being removed
+            self._lose(fd)
         if self._epoll is None:
-            self._epoll = select.epoll()
-            self._reactor.addReader(self)
-        if before:
-            self._epoll.modify(fd, after)
-        else:
-            self._epoll.register(fd, after)
-            self._descriptors[fd] = descriptor
-        self._events[fd] = after
+            self._open()
+        self._epoll.register(fd, event)  # type: ignore[union-attr]  # opened above
+        table: dict[int, Any] = self._fast if isinstance(descriptor, FastConnection | FastPort) else self._others
+        table[fd] = descriptor
+        self._events[fd] = event
 
     def _remove(self, descriptor: Any, event: int) -> None:
         fd = descriptor.fileno()
+        if fd < 0:  # closed; one of the fast transport is no longer registered then
+            fd = next((number for number, other in self._others.items() if other is descriptor), -1)
         before = self._events.get(fd, 0)
-        after = before & ~event
-        if before == after:
-            return
-        if after:
-            assert self._epoll is not None
-            self._epoll.modify(fd, after)
-            self._events[fd] = after
-        else:
-            self._unregister(fd)
+        if before:
+            self._change(fd, before & ~event)
 
-    def _unregister(self, fd: int) -> None:
-        assert self._epoll is not None
-        self._epoll.unregister(fd)
-        self.forget(fd)
+    def _change(self, fd: int, events: int) -> None:
+        """Wait for `events` of the registered descriptor `fd`."""
+        if not events:
+            self.unregister(fd)
+        elif events != self._events[fd]:
+            self._epoll.modify(fd, events)  # type: ignore[union-attr]  # open while any descriptor is registered
+            self._events[fd] = events
 
-    # IReadDescriptor: what the reactor is told of
+    # IReadDescriptor: the poller as a descriptor of the reactor
 
     def fileno(self) -> int:
-        """Return the epoll's descriptor; -1 where there is none."""
+        """Return the epoll's descriptor, or -1 if no descriptor is registered."""
         return -1 if self._epoll is None else self._epoll.fileno()
 
     def logPrefix(self) -> str:
-        """Return nothing in particular: each connection logs under its own."""
+        """Return "-": each connection logs under its own name."""
         return "-"
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell all there is that it is over: the reactor ends."""
-        for each in self.removeAll():
-            log.callWithLogger(each, each.connectionLost, reason)
+        """End all connections and ports: the reactor shuts down."""
+        for descriptor in self.removeAll():
+            log.callWithLogger(descriptor, descriptor.connectionLost, reason)
 
     def doRead(self) -> None:
-        """Serve whatever is ready.
+        """Serve the ready descriptors.
 
-        An error that is raised within one descriptor is logged, and ends that one alone.
+        An exception of one descriptor is logged and ends that descriptor only.
         """
         began = self._seconds()
         wait = LULL if began < self._lively_until else 0
         ready = self._poll(0)
         while ready:
             self._serve_all(ready)
-            if not 0 <= self._seconds() - began < TURN:  # below 0 where somebody's clock is no monotonic one
+            if not 0 <= self._seconds() - began < TURN:  # negative if the reactor's clock is not monotonic
                 break
             ready = self._poll(wait)
         self._lively_until = self._seconds() + LULL if ready or not wait else 0.0
@@ -203,25 +252,52 @@ class Poller:
         return [] if self._epoll is None else self._epoll.poll(timeout, self._batch)
 
     def _serve_all(self, ready: list[tuple[int, int]]) -> None:
-        descriptors = self._descriptors
-        forgotten = self._forgotten
-        forgotten.clear()
+        fast = self._fast
+        unregistered = self._unregistered
+        unregistered.clear()
         for fd, event in ready:
-            descriptor = None if fd in forgotten else descriptors.get(fd)
-            if descriptor is None:  # one before it in the batch ended it
+            if fd in unregistered:  # an earlier event of the batch ended it
                 continue
-            if event == EPOLLIN:
+            descriptor = fast.get(fd)
+            if descriptor is None:
+                self._serve_other(fd, event)
+            elif event == EPOLLIN:
                 try:
                     why = descriptor.doRead()
-                except BaseException:  # as Twisted: it is this descriptor's
-                    why = _raised(descriptor)
+                except BaseException:  # as Twisted: the error affects this descriptor only
+                    why = _log_exception(descriptor)  # type: ignore[assignment]  # any exception is a reason
                 if why is not None:
-                    self._end(descriptor, why, in_reading=True)
+                    self._end(fd, descriptor, why, in_reading=True)
             else:
                 self._serve(fd, descriptor, event)
 
+    def _serve_other(self, fd: int, event: int) -> None:
+        """Serve a descriptor outside the fast transport, which may have been closed without being removed."""
+        descriptor = self._others.get(fd)
+        if descriptor is None:
+            self._replace_epoll()
+            return
+        try:
+            valid = descriptor.fileno() == fd
+        except BaseException:
+            _log_exception(descriptor)
+            valid = False
+        if valid:
+            self._serve(fd, descriptor, event)
+        else:
+            self._lose(fd)
+
+    def _lose(self, fd: int) -> None:
+        """Unregister and end a descriptor that was closed without being removed."""
+        descriptor = self._descriptor(fd)
+        self.unregister(fd)
+        try:
+            descriptor.connectionLost(Failure(ConnectionFdescWentAway("File descriptor lost")))
+        except BaseException:
+            _log_exception(descriptor)
+
     def _serve(self, fd: int, descriptor: Any, event: int) -> None:
-        """Do what `event` asks for, in Twisted's order."""
+        """Serve `event` in Twisted's order: disconnection, read, write."""
         why: BaseException | None = None
         in_reading = False
         try:
@@ -236,27 +312,31 @@ class Poller:
                     in_reading = False
                     why = descriptor.doWrite()
         except BaseException:
-            why = _raised(descriptor)
+            why = _log_exception(descriptor)
         if why is not None:
-            self._end(descriptor, why, in_reading=in_reading)
+            self._end(fd, descriptor, why, in_reading=in_reading)
 
-    def _end(self, descriptor: Any, why: BaseException, *, in_reading: bool) -> None:
-        """End a connection, or the half that the peer has closed."""
+    def _end(self, fd: int, descriptor: Any, why: BaseException, *, in_reading: bool) -> None:
+        """End a connection, or its receiving side if the peer has half-closed it."""
         failure = _FAILURES.get(type(why)) or Failure(why)
-        half_closed = in_reading and isinstance(why, ConnectionDone) and IHalfCloseableDescriptor.providedBy(descriptor)
         try:
-            if half_closed:
-                # As a rule it closes the connection, and then there is nothing to remove.
+            if (
+                in_reading
+                and isinstance(why, ConnectionDone)
+                and (fd in self._fast or IHalfCloseableDescriptor.providedBy(descriptor))  # the fast ones provide it
+            ):
                 descriptor.readConnectionLost(failure)
-                self.removeReader(descriptor)
+                # Usually this has closed the connection, and a change of the epoll before it would be wasted.
+                if (self._fast.get(fd) or self._others.get(fd)) is descriptor:
+                    self._change(fd, self._events[fd] & ~EPOLLIN)
             else:
                 descriptor.connectionLost(failure)
         except BaseException:
-            _raised(descriptor)
+            _log_exception(descriptor)
 
 
-def _raised(descriptor: Any) -> BaseException:
-    """Log the exception that is being handled, under its descriptor's name; return it."""
+def _log_exception(descriptor: Any) -> BaseException:
+    """Log the exception being handled under the descriptor's name, and return it."""
     problem = exc_info()[1]
     assert problem is not None
     log.callWithLogger(descriptor, log.err)

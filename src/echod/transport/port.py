@@ -1,7 +1,4 @@
-"""TCP ports that accept as many connections at once as came of late.
-
-They are Twisted's own and keep its contract; what they make of a connection is a `FastConnection`.
-"""
+"""Listening TCP ports of the fast transport."""
 
 import socket
 from typing import TYPE_CHECKING, Any
@@ -17,17 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["FastPort"]
 
 MOST_ACCEPTS = 64
-"""Connections to accept before those that are open have their turn."""
+"""Maximum number of accepts in one call of doRead; open connections are served between the calls."""
 
 FULL_TIMES = 4
-"""How often as many connections must have come as were asked for, before twice as many are."""
+"""Number of calls of doRead that use all their accepts before `numberAccepts` is doubled."""
 
 
 class FastPort(Port):
     """A listening port whose connections are `FastConnection`s."""
 
     reactor: "Poller"
-    transport = FastConnection  # type: ignore[assignment]  # what may stand here may be any that takes the arguments
+    transport = FastConnection  # type: ignore[assignment]  # Twisted accepts any callable with these arguments
     numberAccepts = 1
     _times_full = 0
 
@@ -37,23 +34,23 @@ class FastPort(Port):
         self.numberAccepts = 1  # Twisted begins with 100
 
     def doRead(self) -> None:
-        """Accept what waits, up to `numberAccepts` connections.
+        """Accept up to `numberAccepts` connections.
 
-        One more accept, which finds that nobody waits, takes as long as a third of an accept that finds somebody. So
-        as many are asked for as came of late.
+        An accept that finds the queue empty takes a third of the time of one that returns a connection
+        (docs/performance.md), so the number of accepts follows the recent number of connections.
         """
         for accepted in range(self.numberAccepts):
-            if self.disconnecting:  # a protocol that was accepted just now stopped the listening
+            if self.disconnecting:  # the protocol of an accepted connection stopped the port
                 return
             try:
-                # What accept() of the socket module wraps, at the price of as much again.
-                descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # typeshed has it elsewhere
+                # socket.socket.accept wraps this call and takes twice the time.
+                descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
             except BlockingIOError:
                 self.numberAccepts = max(1, accepted)
                 self._times_full = 0
                 return
             except OSError:
-                super().doRead()  # which meets it again, and knows what to do and to log
+                super().doRead()  # Twisted's accept meets the same error, handles it and logs it
                 return
             self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
         self._times_full += 1
@@ -62,14 +59,14 @@ class FastPort(Port):
             self.numberAccepts = min(2 * self.numberAccepts, MOST_ACCEPTS)
 
     def _serve(self, sock: socket.SocketType, client: tuple[Any, ...]) -> None:
-        """Make a connection of an accepted socket, or close it. What the factory or the protocol raises is logged."""
+        """Create the connection of an accepted socket, or close it. Exceptions of factory and protocol are logged."""
         try:
-            if len(client) == 4 and client[3]:  # noqa: PLR2004 - a scoped IPv6 address
+            if len(client) == 4 and client[3]:  # noqa: PLR2004 - an IPv6 address with a scope
                 host, _ = socket.getnameinfo(client, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
                 client = (host, *client[1:])
             assert self.factory is not None
             protocol = self.factory.buildProtocol(self._buildAddr(client))
-        except BaseException:  # as Twisted: it is this client's
+        except BaseException:  # as Twisted: the error affects this client only
             log.callWithLogger(self, log.err)
             protocol = None
         if protocol is None:
@@ -77,5 +74,5 @@ class FastPort(Port):
             return
         number = self.sessionno
         self.sessionno = number + 1
-        connection = self.transport(sock, protocol, client, self, number, self.reactor)  # type: ignore[arg-type]  # socket.socket is a wrapper too
+        connection = self.transport(sock, protocol, client, self, number, self.reactor)  # type: ignore[arg-type]  # socket.socket is a subclass of SocketType
         connection.begin()
