@@ -1,0 +1,97 @@
+"""The declarations of the daemon's options, and the rules that follow from them."""
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.common.errors import ConfigurationError
+from echod.common.options import options_of
+from echod.server.config import ExchangeRules, ServerConfiguration
+
+
+class ServerOptionTests(SynchronousTestCase):
+    def refusal(self, **values: Any) -> str:
+        with self.assertRaises(ConfigurationError, msg=repr(values)) as refused:
+            ServerConfiguration(**values)
+        return str(refused.exception)
+
+    def test_words_and_defaults(self) -> None:
+        self.assertEqual(
+            [(each.name, each.short, each.type.metavar, each.default) for each in options_of(ServerConfiguration)],
+            [
+                ("port", "p", "N", 3005),
+                ("interface", "", "ADDR", "::"),
+                ("backlog", "", "N", 10),
+                ("record-size", "", "N", 250),
+                ("timeout", "", "S", 30.0),
+                ("keep-alive", "", "", False),
+                ("stream", "", "", False),
+                ("listen", "", "ENDPOINT", ()),
+                ("tls-port", "", "N", None),
+                ("tls-listen", "", "ENDPOINT", ()),
+                ("tls-certificate", "", "FILE", None),
+                ("tls-key", "", "FILE", None),
+                ("tls-client-ca", "", "FILE", None),
+                ("max-connections", "", "N", None),
+                ("max-connections-per-host", "", "N", None),
+                ("allow", "", "CIDR", ()),
+                ("drain-timeout", "", "S", 5.0),
+                ("reuse-port", "", "", False),
+                ("transport", "", "fast|stock", "fast"),
+                ("access-log", "", "FILE", None),
+                ("log-format", "", "text|json", "text"),
+                ("admin", "", "PORT|ENDPOINT", None),
+            ],
+        )
+
+    def test_exclusions(self) -> None:
+        self.assertEqual(
+            {each.name: each.excludes for each in options_of(ServerConfiguration) if each.excludes},
+            {"stream": ("record-size", "keep-alive"), "listen": ("port", "interface", "backlog", "reuse-port")},
+        )
+
+    def test_ranges(self) -> None:
+        for values, below, above in (
+            (("port", 1, 65535), "from 1 to 65535, not 0", "from 1 to 65535, not 65536"),
+            (("backlog", 1, 65535), "from 1 to 65535, not 0", "from 1 to 65535, not 65536"),
+            (("record_size", 1, 1048576), "from 1 to 1048576, not 0", "from 1 to 1048576, not 1048577"),
+        ):
+            name, least, most = values
+            for value in (least, most):
+                self.assertEqual(getattr(ServerConfiguration(**{name: value}), name), value)
+            self.assertEqual(self.refusal(**{name: least - 1}), f"{name}: must be a whole number {below}")
+            self.assertEqual(self.refusal(**{name: most + 1}), f"{name}: must be a whole number {above}")
+        for name in ("max_connections", "max_connections_per_host"):
+            self.assertEqual(getattr(ServerConfiguration(**{name: 1}), name), 1)
+            self.assertEqual(self.refusal(**{name: 0}), f"{name}: must be a whole number of 1 or more, not 0")
+        self.assertEqual(ServerConfiguration(drain_timeout=0).drain_timeout, 0.0)
+        self.assertEqual(self.refusal(timeout=0), "timeout: must be a finite number of seconds, more than 0, not 0")
+
+    def test_members_of_lists_are_checked(self) -> None:
+        self.assertEqual(self.refusal(listen=("",)), "listen: must be text that is not empty, not ''")
+        self.assertEqual(self.refusal(tls_listen=("",)), "tls_listen: must be text that is not empty, not ''")
+        self.assertTrue(self.refusal(allow=("x",)).startswith("allow: must be a network: "))
+
+    def test_choices(self) -> None:
+        self.assertEqual(self.refusal(transport="x"), "transport: must be fast or stock, not x")
+        self.assertEqual(self.refusal(log_format="x"), "log_format: must be text or json, not x")
+
+    def test_tls_listeners_and_certificate_belong_together(self) -> None:
+        required = "tls-port and tls-listen require tls-certificate"
+        self.assertEqual(self.refusal(tls_port=3006), required)
+        self.assertEqual(self.refusal(tls_listen=("tcp:3006",)), required)
+        unused = "tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen"
+        for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+            self.assertEqual(self.refusal(**{name: "x.pem"}), unused)
+        self.assertFalse(ServerConfiguration().has_tls)
+        self.assertTrue(ServerConfiguration(tls_port=3006, tls_certificate="x.pem").has_tls)
+        self.assertTrue(ServerConfiguration(tls_listen=("tcp:3006",), tls_certificate="x.pem").has_tls)
+
+    def test_rules_of_an_exchange(self) -> None:
+        one = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=2.0, quiet=0.5)
+        self.assertFalse(one.stream)
+        self.assertEqual(ServerConfiguration().rules, one)
+        self.assertEqual(ServerConfiguration(keep_alive=True).rules, replace(one, keep_alive=True))
+        stream = replace(one, record_size=1, keep_alive=True, stream=True)
+        self.assertEqual(ServerConfiguration(stream=True).rules, stream)
