@@ -16,6 +16,11 @@ class ServerOptionTests(SynchronousTestCase):
             ServerConfiguration(**values)
         return str(refused.exception)
 
+    def value(self, name: str, value: Any) -> object:
+        """Return the option's value in a configuration that is made with it."""
+        values: dict[str, Any] = {name: value}
+        return getattr(ServerConfiguration(**values), name)
+
     def test_words_and_defaults(self) -> None:
         self.assertEqual(
             [(each.name, each.short, each.type.metavar, each.default) for each in options_of(ServerConfiguration)],
@@ -59,11 +64,11 @@ class ServerOptionTests(SynchronousTestCase):
         ):
             name, least, most = values
             for value in (least, most):
-                self.assertEqual(getattr(ServerConfiguration(**{name: value}), name), value)
+                self.assertEqual(self.value(name, value), value)
             self.assertEqual(self.refusal(**{name: least - 1}), f"{name}: must be a whole number {below}")
             self.assertEqual(self.refusal(**{name: most + 1}), f"{name}: must be a whole number {above}")
         for name in ("max_connections", "max_connections_per_host"):
-            self.assertEqual(getattr(ServerConfiguration(**{name: 1}), name), 1)
+            self.assertEqual(self.value(name, 1), 1)
             self.assertEqual(self.refusal(**{name: 0}), f"{name}: must be a whole number of 1 or more, not 0")
         self.assertEqual(ServerConfiguration(drain_timeout=0).drain_timeout, 0.0)
         self.assertEqual(self.refusal(timeout=0), "timeout: must be a finite number of seconds, more than 0, not 0")
