@@ -295,11 +295,33 @@ class WaitTests(SynchronousTestCase):
         waited, buckets = self.counted(ONE, (1.0, SIZE), (9.0, SIZE))
         self.assertEqual((waited, buckets), (1.0, [WAIT_BOUNDS.index(1.0)]))
 
+    def test_each_wait_adds_to_its_bucket(self) -> None:
+        _, buckets = self.counted(KEEP_ALIVE, (1.0, SIZE), (2.0, SIZE), (3.0, SIZE))
+        self.assertEqual(buckets, [WAIT_BOUNDS.index(1.0)] * 3)
+        _, buckets = self.counted(KEEP_ALIVE, (0.5, 1), (1.0, SIZE), (2.0, SIZE), (3.0, SIZE))
+        self.assertEqual(buckets, [WAIT_BOUNDS.index(1.0)] * 3)
+
     def test_waits_are_not_counted_without_a_list(self) -> None:
         exchange = Exchange(KEEP_ALIVE, None, 0.0)
         exchange.receive(bytes(SIZE), 1.0)
         exchange.receive(bytes(SIZE), 2.0)
         self.assertEqual(exchange.waited, 0.0)
+
+
+class NewExchangeTests(SynchronousTestCase):
+    def test_nothing_is_decided_and_the_client_reads(self) -> None:
+        exchange = Exchange(ONE, None, 7.0)
+        self.assertIs(exchange.state, State.EMPTY)
+        self.assertIsNone(exchange.reason)
+        self.assertIs(exchange.paused, False)
+        self.assertEqual((exchange.opened_at, exchange.record_at), (7.0, 7.0))
+        self.assertEqual((exchange.bytes_received, exchange.bytes_sent, exchange.records), (0, 0, 0))
+        exchange.on_deadline()
+        self.assertIs(exchange.reason, CloseReason.TIMEOUT)
+
+    def test_there_is_no_echo_of_a_part(self) -> None:
+        exchange = Exchange(ONE, None, 0.0)
+        self.assertEqual(exchange.receive(b"x", 0.0), ((), b""))
 
 
 class ReasonTests(SynchronousTestCase):
