@@ -46,7 +46,7 @@ LEAST_KILLED: Final = 0.9
 """The part of all mutants that the tests must kill."""
 
 SECONDS: Final = 60
-"""Of each mutant's tests; those of most take less than one. A mutant that takes longer counts as killed."""
+"""For one file of tests; most take less than one. A mutant that takes longer counts as killed."""
 
 MEMORY: Final = 4 << 30
 """Bytes of address space of each mutant's process: a loop that appends ends before the machine's memory does."""
@@ -204,38 +204,38 @@ def _imports(path: Path) -> frozenset[str]:
 
 
 @functools.cache
-def tests_of(module: str) -> list[list[str]]:
-    """Return the files of unit tests to run one list after the other, until one fails.
-
-    First the file that is named for the module, then those that import it, then those that import a module which
-    imports it.
-    """
+def tests_of(module: str) -> list[str]:
+    """Return the files of unit tests that import the module or a module which imports it, the nearest first."""
     name = f"echod.{module.replace('/', '.')}"
     users = {_name(path) for path in (SOURCE / "echod").rglob("*.py") if name in _imports(path)}
-    named = f"test_{name.rpartition('.')[2]}"
-    stages: list[list[str]] = [[], [], []]
+    distances = {}
     for file in sorted(TESTS.glob("test_*.py")):
         if name in _imports(file):
-            stages[file.stem != named].append(str(file))
+            distances[str(file)] = 0 if file.stem == f"test_{name.rpartition('.')[2]}" else 1
         elif users & _imports(file):
-            stages[2].append(str(file))
-    return [files for files in stages if files]
+            distances[str(file)] = 2
+    return sorted(distances, key=distances.__getitem__)
 
 
 def _name(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
+_kills: Counter[str] = Counter()
+"""The mutants that each file of tests has killed. Those with the most come first: most mutants then need one file."""
+
+
 def outcome(mutant: Mutant) -> tuple[str, Result]:
     """Run the unit tests over a mutant; return its description and the result."""
-    for files in tests_of(mutant.module):
-        if status := _status(mutant, files):
+    for file in sorted(tests_of(mutant.module), key=lambda file: -_kills[file]):
+        if status := _status(mutant, file):
+            _kills[file] += 1
             return mutant.description, Result.TIMEOUT if status == -signal.SIGALRM else Result.KILLED
     return mutant.description, Result.SURVIVED
 
 
-def _status(mutant: Mutant, files: list[str]) -> int:
-    """Run tests in a process of their own; return its exit status, negative for a signal."""
+def _status(mutant: Mutant, file: str) -> int:
+    """Run a file of tests in a process of its own; return its exit status, negative for a signal."""
     child = os.fork()
     if not child:
         try:
@@ -247,7 +247,7 @@ def _status(mutant: Mutant, files: list[str]) -> int:
             import pytest
 
             options = ("-x", "-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "--disable-plugin-autoload")
-            os._exit(pytest.main([*options, f"--rootdir={ROOT}", *files]))
+            os._exit(pytest.main([*options, f"--rootdir={ROOT}", file]))
         finally:
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
