@@ -150,13 +150,13 @@ class LaunchTests(SynchronousTestCase):
     def test_an_error_of_ours_is_one_line(self) -> None:
         err = io.StringIO()
         with redirect_stderr(err):
-            process.tell_in_one_line(ListenError, ListenError("cannot listen"), None)
+            process.one_line_excepthook(ListenError, ListenError("cannot listen"), None)
         self.assertEqual(err.getvalue(), "echod: cannot listen\n")
 
     def test_any_other_error_keeps_its_traceback(self) -> None:
         told: list[object] = []
         self.patch(sys, "__excepthook__", lambda *problem: told.append(problem[0]))
-        process.tell_in_one_line(ZeroDivisionError, ZeroDivisionError(), None)
+        process.one_line_excepthook(ZeroDivisionError, ZeroDivisionError(), None)
         self.assertEqual(told, [ZeroDivisionError])
 
     def test_a_second_signal_cuts(self) -> None:

@@ -15,14 +15,14 @@ from tests.support.pages import XTERM, Stream, output
 class OutputTests(SynchronousTestCase):
     def test_no_terminal_gets_lines_and_nothing_else(self) -> None:
         out, stream = output(terminal=False)
-        out.say("one", live=lambda: "live")
-        out.say(out.coloured("two", Colour.BAD))
+        out.write_lines("one", live=lambda: "live")
+        out.write_lines(out.coloured("two", Colour.BAD))
         out.erase_live_line()
         self.assertEqual(stream.written, "one\ntwo\n")
 
     def test_each_line_is_out_at_once(self) -> None:
         out, stream = output(terminal=False)
-        out.say("one")
+        out.write_lines("one")
         self.assertEqual(stream.written, "one\n")
 
     def test_colour_only_where_it_is_wanted(self) -> None:
@@ -38,7 +38,7 @@ class OutputTests(SynchronousTestCase):
     def test_a_dumb_terminal_has_no_live_line(self) -> None:
         for environment in ({"TERM": "dumb"}, {}):
             out, stream = output(environment=environment)
-            out.say("one", live=lambda: self.fail("nobody asked for it"))
+            out.write_lines("one", live=lambda: self.fail("nobody asked for it"))
             self.assertEqual(stream.written, "one\n")
 
     def test_without_colour_there_is_a_live_line_all_the_same(self) -> None:
@@ -56,22 +56,22 @@ class OutputTests(SynchronousTestCase):
             seen = len(stream.written)
             return [line.rstrip() for line in screen.display if line.strip()]
 
-        out.say("one", live=lambda: "a long live line")
+        out.write_lines("one", live=lambda: "a long live line")
         self.assertEqual(shown(), ["one", "a long live line"])
-        out.say("two", "three", live=lambda: "short")
+        out.write_lines("two", "three", live=lambda: "short")
         self.assertEqual(shown(), ["one", "two", "three", "short"])
-        out.say(live=lambda: "redrawn")
+        out.write_lines(live=lambda: "redrawn")
         self.assertEqual(shown(), ["one", "two", "three", "redrawn"])
         out.erase_live_line()
         self.assertEqual(shown(), ["one", "two", "three"])
         out.erase_live_line()
-        out.say("four")
+        out.write_lines("four")
         self.assertEqual(shown(), ["one", "two", "three", "four"])
 
     def test_what_the_encoding_cannot_hold(self) -> None:
         out, stream = output(terminal=False, encoding="ascii")
         self.assertIs(out.marks, ASCII)
-        out.say("caf\xe9")
+        out.write_lines("caf\xe9")
         self.assertEqual(stream.written, "caf?\n")
         self.assertIs(output(encoding="utf-8")[0].marks, UNICODE)
         self.assertIs(output(encoding="latin-1")[0].marks, ASCII)

@@ -17,7 +17,7 @@ from echod.common.defaults import DEFAULT_PORT
 from echod.common.errors import ConfigurationError, EchodError
 from echod.common.option_types import PORT
 
-__all__ = ["add_target", "output_may_fail", "target_of", "tell_failed", "why", "write_result"]
+__all__ = ["add_target", "output_errors", "parse_target", "print_failed_assertions", "why", "write_result"]
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("port", metavar="PORT", nargs="?", default=str(DEFAULT_PORT), help=f"[default: {DEFAULT_PORT}]")
 
 
-def target_of(namespace: argparse.Namespace) -> HostPort:
+def parse_target(namespace: argparse.Namespace) -> HostPort:
     """Return what HOST and PORT mean. Raises ConfigurationError."""
     try:
         number = PORT.from_text(namespace.port)
@@ -38,7 +38,7 @@ def target_of(namespace: argparse.Namespace) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def tell_failed(prog: str, verdicts: Iterable[AssertionResult]) -> None:
+def print_failed_assertions(prog: str, verdicts: Iterable[AssertionResult]) -> None:
     """Tell, on standard error, of the assertions that do not hold."""
     for verdict in verdicts:
         if not verdict.holds:
@@ -59,7 +59,7 @@ def why(problem: OSError | ValueError) -> object:
 
 
 @contextmanager
-def output_may_fail() -> Iterator[None]:
+def output_errors() -> Iterator[None]:
     """End in silence where the reader of standard output is gone, and with an EchodError where it cannot be written."""
     try:
         yield

@@ -7,7 +7,7 @@ from echod.cli.charts import Marks
 from echod.cli.terminal import Colour
 from echod.common.assertions import AssertionResult
 
-__all__ = ["INDENT", "Page", "failed_assertion_line", "folded", "in_six"]
+__all__ = ["INDENT", "Page", "failed_assertion_line", "folded", "format_milliseconds"]
 
 INDENT = "    "
 
@@ -40,7 +40,7 @@ def failed_assertion_line(verdict: AssertionResult) -> str:
     return f"assertion failed: {verdict.assertion.text}: {measured}"
 
 
-def in_six(microseconds: int) -> str:
+def format_milliseconds(microseconds: int) -> str:
     """Return milliseconds in at most six characters."""
     return next(text for digits in (3, 2, 1, 0) if len(text := f"{microseconds / 1000:.{digits}f}") <= SIX)
 

@@ -4,11 +4,10 @@ import argparse
 from functools import partial
 from typing import Any, NoReturn
 
-from echod.cli.option_words import help_of, words_of
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
 
-__all__ = ["OneLineParser", "UsageError", "add_command", "add_options", "given"]
+__all__ = ["OneLineParser", "UsageError", "add_command", "add_options", "given_options"]
 
 _GIVEN = "given"
 
@@ -57,17 +56,17 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object], *,
                 action="append",
                 type=partial(_pair, each.name),
                 metavar=each.type.metavar,
-                help=_literally(help_of(each)),
+                help=_literally(each.help_with_default),
             )
             continue
-        for word, text, what in words_of(each)[: None if over_file else 1]:
+        for word, text, what in each.flag_words[: None if over_file else 1]:
             words = [*(short if word == each.name else []), f"--{word}"]
             parser.add_argument(
                 *words, dest=_GIVEN, action="append_const", const=(each.name, text), help=_literally(what)
             )
 
 
-def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:
+def given_options(namespace: argparse.Namespace) -> list[tuple[str, str]]:
     """Return what was given: (option name, text) pairs."""
     return getattr(namespace, _GIVEN) or []
 

@@ -20,7 +20,7 @@ __all__ = [
     "descriptor_limit",
     "on_next_stop_signal",
     "on_signal",
-    "tell_in_one_line",
+    "one_line_excepthook",
     "use_monotonic_clock",
 ]
 
@@ -51,17 +51,17 @@ class ReactorRun(Generic[T]):
         self._found: list[T | Failure] = []
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether there is what it came to."""
         return bool(self._found)
 
-    def end(self, found: T | Failure) -> None:
+    def finish(self, found: T | Failure) -> None:
         """End it with what was found, or with what went wrong."""
         self._found.append(found)
         with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
             self._reactor.stop()
 
-    def to_its_end(self) -> T:
+    def run(self) -> T:
         """Run the reactor; return what was found first, or raise what went wrong."""
         self._reactor.run()
         found = self._found[0]
@@ -98,7 +98,7 @@ def on_next_stop_signal(reactor: IReactorCore, act: Callable[[], None]) -> None:
         signal.signal(number, handle)
 
 
-def tell_in_one_line(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
+def one_line_excepthook(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
     """An excepthook: twistd lets what stops a service from starting fall through to it."""
     if isinstance(problem, EchodError):
         print(f"echod: {problem}", file=sys.stderr)

@@ -56,7 +56,7 @@ class Output:
         """Return `text` in a colour, where there is any."""
         return f"{colour.value}{text}{_PLAIN}" if self._has_colour and text else text
 
-    def say(self, *lines: str, live: Callable[[], str] | None = None) -> None:
+    def write_lines(self, *lines: str, live: Callable[[], str] | None = None) -> None:
         """Write lines that stay, and at once: whoever reads along sees each as it comes.
 
         `live` makes the live line that stands below them from now on, no wider than `width`; the one before goes.
@@ -73,7 +73,7 @@ class Output:
     def erase_live_line(self) -> None:
         """Leave nothing but the lines that stay. On whatever way the program ends."""
         if self._live:
-            self.say()
+            self.write_lines()
 
     def _encodable(self, text: str) -> str:
         return text.encode(self._encoding, "replace").decode(self._encoding)

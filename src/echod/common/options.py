@@ -55,6 +55,25 @@ class Option:
     excludes: tuple[str, ...]
     """Names of the options whose place this one takes."""
 
+    @property
+    def help_with_default(self) -> str:
+        """The option's text in a usage message, its default at the end."""
+        if self.default in (None, (), False):
+            return self.help
+        shown = f"{self.default:g}" if isinstance(self.default, float) else self.default
+        return f"{self.help} [default: {shown}]"
+
+    @property
+    def flag_words(self) -> tuple[tuple[str, str, str], ...]:
+        """The command-line words of a flag, without leading hyphens: (word, text of the value, help).
+
+        The second word, `no-NAME`, switches off on the command line what a file switches on.
+        """
+        return (
+            (self.name, "true", self.help),
+            (f"no-{self.name}", "false", f"not --{self.name}, whatever the configuration file says"),
+        )
+
 
 @dataclass(frozen=True)
 class Layer:

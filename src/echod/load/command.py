@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client_command import add_target, output_may_fail, target_of, tell_failed, why, write_result
+from echod.cli.client_command import add_target, output_errors, parse_target, print_failed_assertions, why, write_result
 from echod.cli.layout import folded
-from echod.cli.parser import add_options, given
+from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, use_monotonic_clock
 from echod.cli.terminal import Output
 from echod.client.probe import tls_of
@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Generate the load until its end or a signal; return the exit status. Raises EchodError."""
-    words = given(namespace)
+    words = given_options(namespace)
     asked = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, words)])
-    target = target_of(namespace)
+    target = parse_target(namespace)
     asked.route_to(target)
     tls_of(asked)  # each process loads the files again; what is wrong with them is better told once, and now
     for name, path in (("json", asked.json), ("html", asked.html)):
@@ -65,14 +65,14 @@ def run(namespace: argparse.Namespace) -> int:
     output = Output(sys.stdout, os.environ)
     view = _View(target, asked, processes, output)
     started = datetime.now(UTC)
-    with output_may_fail():
+    with output_errors():
         try:
             found = _run_to_its_end(target, asked, words, processes, view)
         finally:
             output.erase_live_line()
         verdicts = [assertion.evaluate(found.statistics) for assertion in asked.assert_]
-        output.say(*summary_lines(target, found.statistics, output), *_found_lines(asked, found))
-        tell_failed(namespace.prog, verdicts)
+        output.write_lines(*summary_lines(target, found.statistics, output), *_found_lines(asked, found))
+        print_failed_assertions(namespace.prog, verdicts)
     told = load_object(target, asked, found, verdicts, started, _host())
     if asked.json is not None:
         write_result("json", asked.json, json.dumps(told, indent=1) + "\n")
@@ -94,17 +94,17 @@ class _View(Watcher):
     def begun(self, rate: int | None, statistics: LoadStatistics) -> None:
         if self._statistics is None:
             line = asked_line(self._target, self._asked, rate, self._processes)
-            self._output.say(*folded(line, self._output))
+            self._output.write_lines(*folded(line, self._output))
         self._statistics = statistics
 
     def told(self) -> None:
         statistics = self._statistics
         assert statistics is not None
         if self._output.has_live_line:
-            self._output.say(live=lambda: progress_line(statistics, self._asked, self._output))
+            self._output.write_lines(live=lambda: progress_line(statistics, self._asked, self._output))
 
     def stepped(self, step: SearchStep) -> None:
-        self._output.say(*folded(step_line(step), self._output))
+        self._output.write_lines(*folded(step_line(step), self._output))
 
 
 def _run_to_its_end(
@@ -128,7 +128,7 @@ def _run_to_its_end(
 
     def end(found: LoadResult | Failure) -> None:
         over.callback(None)
-        run.end(found)
+        run.finish(found)
 
     def interrupt() -> "Deferred[None]":
         campaign.stop()
@@ -136,7 +136,7 @@ def _run_to_its_end(
 
     core.callWhenRunning(lambda: campaign.start().addBoth(end))
     core.addSystemEventTrigger("before", "shutdown", interrupt)
-    return run.to_its_end()
+    return run.run()
 
 
 def _found_lines(asked: LoadConfiguration, found: LoadResult) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from echod.cli.client_command import output_may_fail, write_result
+from echod.cli.client_command import output_errors, write_result
 from echod.common.errors import ConfigurationError
 from echod.load.report_page import Result, page_of
 
@@ -22,7 +22,7 @@ def run(namespace: argparse.Namespace) -> int:
     """Write the page; return 0. Raises EchodError."""
     page = page_of([_read(path) for path in namespace.files])
     if namespace.html is None:
-        with output_may_fail():
+        with output_errors():
             sys.stdout.write(page)
             sys.stdout.flush()
         return 0

@@ -1,6 +1,6 @@
 """What `echod load` prints, as text: pure functions from values to lines."""
 
-from echod.cli.layout import Page, folded, in_six
+from echod.cli.layout import Page, folded, format_milliseconds
 from echod.cli.terminal import Colour, printable
 from echod.client.outcomes import Outcome
 from echod.common.addresses import HostPort
@@ -35,7 +35,7 @@ def progress_line(statistics: LoadStatistics, configuration: LoadConfiguration, 
     words = [f"{elapsed:.1f}/{configuration.duration:g} s", f"{rate:.0f}/s"]
     times = statistics.times.get(RESPONSE)
     if times is not None:
-        shown = "/".join(in_six(time) for time in times.percentiles((50, 99, 99.9)))
+        shown = "/".join(format_milliseconds(time) for time in times.percentiles((50, 99, 99.9)))
         words.append(f"p50/p99/p99.9 {shown} ms")
     words.append(f"{statistics.lost} failed")
     if last is not None:
@@ -85,13 +85,14 @@ def _table(statistics: LoadStatistics) -> list[str]:
     for name in LOAD_TIMES:
         times = statistics.times[name]
         shown = (*times.percentiles((50, 90, 99, 99.9)), times.maximum)
-        lines.append(f"{name:<9}" + "".join(f"{in_six(time):>7}" for time in shown))
+        lines.append(f"{name:<9}" + "".join(f"{format_milliseconds(time):>7}" for time in shown))
     return lines
 
 
 def _lateness(statistics: LoadStatistics) -> str:
     late = f"{statistics.late} records ({statistics.late_percent:.3g}%) were sent more than {LATE / 1000:g} ms late"
-    worst = f"p99 {in_six(statistics.lateness.percentile(99))} ms, at worst {in_six(statistics.lateness.maximum)} ms"
+    p99, most = map(format_milliseconds, (statistics.lateness.percentile(99), statistics.lateness.maximum))
+    worst = f"p99 {p99} ms, at worst {most} ms"
     if statistics.behind:
         return f"THE GENERATOR FELL BEHIND: {late}, {worst}; the response times are in part its own"
     return f"generator: {late}, {worst}"

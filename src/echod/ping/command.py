@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client_command import add_target, output_may_fail, target_of, tell_failed
-from echod.cli.parser import add_options, given
+from echod.cli.client_command import add_target, output_errors, parse_target, print_failed_assertions
+from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, on_signal, use_monotonic_clock
 from echod.cli.terminal import Output
 from echod.client.attempts import IProbeReactor
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Probe until the count is reached or a signal comes; return the exit status. Raises EchodError."""
-    asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
+    asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given_options(namespace))])
     if asked.nagios and asked.count is None and asked.sweep is None and asked.deadline is None:
         asked = replace(asked, count=PLUGIN_PROBES)
-    probed = target_of(namespace)
+    probed = parse_target(namespace)
     asked.route_to(probed)
     metrics = _metrics_file(asked)
     configuration, source = payload_of(asked)
@@ -59,7 +59,7 @@ def run(namespace: argparse.Namespace) -> int:
     statistics = Statistics()
     output = Output(sys.stdout, os.environ)
     view = view_of(probed, configuration, statistics, output, time.monotonic)
-    with output_may_fail():
+    with output_errors():
         try:
             view.begin()
             tally = _run_to_its_end(probed, configuration, source, tls, statistics, view, output)
@@ -68,7 +68,7 @@ def run(namespace: argparse.Namespace) -> int:
         statistics.finish(tally.sent, tally.elapsed)
         verdicts = [assertion.evaluate(statistics) for assertion in configuration.assert_]
         status = view.end(verdicts)
-        tell_failed(namespace.prog, verdicts)
+        print_failed_assertions(namespace.prog, verdicts)
     if metrics is not None:
         _write_metrics(metrics, probed, statistics, status)
     return status
@@ -129,8 +129,8 @@ def _run_to_its_end(
             try:
                 act()
             except OSError:
-                if not run.over:
-                    run.end(Failure())
+                if not run.finished:
+                    run.finish(Failure())
 
         return guard
 
@@ -141,6 +141,6 @@ def _run_to_its_end(
 
     on_signal(core, signal.SIGQUIT, guarded(show_status))
     on_signal(core, signal.SIGWINCH, guarded(view.redraw))
-    core.callWhenRunning(lambda: probing.start().addBoth(run.end))
+    core.callWhenRunning(lambda: probing.start().addBoth(run.finish))
     core.addSystemEventTrigger("before", "shutdown", probing.interrupt)
-    return run.to_its_end()
+    return run.run()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from echod.cli.charts import bins
-from echod.cli.layout import INDENT, Page, folded, in_six
+from echod.cli.layout import INDENT, Page, folded, format_milliseconds
 from echod.cli.terminal import Colour, printable
 from echod.client.config import ClientTLS
 from echod.client.outcomes import Outcome, ProbeResult, Step
@@ -173,7 +173,7 @@ def _table(statistics: Statistics) -> list[str]:
         return []
     lines = [f"{'ms':<10}{'min':>7}{'median':>7}{'p99':>7}{'max':>7}"]
     for phase in phases:
-        shown = map(in_six, _shape(statistics.times[phase]))
+        shown = map(format_milliseconds, _shape(statistics.times[phase]))
         lines.append(f"{_phase(phase):<10}" + "".join(f"{time:>7}" for time in shown))
     return lines
 

@@ -88,20 +88,22 @@ class _LineView(_BaseView):
         self._live_until = float("-inf")
 
     def begin(self) -> None:
-        self._output.say(header_line(self._target, self._asked.sizes, self._asked.client_tls))
+        self._output.write_lines(header_line(self._target, self._asked.sizes, self._asked.client_tls))
 
     def told(self, result: ProbeResult) -> None:
         self._recent.append(result.times.echo if result.echoed else None)
         if not self._asked.quiet:
-            self._output.say(*result_lines(result, self._output, verbose=self._asked.verbose), live=self._live_line)
+            self._output.write_lines(
+                *result_lines(result, self._output, verbose=self._asked.verbose), live=self._live_line
+            )
 
     def redraw(self) -> None:
         if self._live:
             self._live_until = float("-inf")
-            self._output.say(live=self._live_line)
+            self._output.write_lines(live=self._live_line)
 
     def end(self, verdicts: list[AssertionResult]) -> int:
-        self._output.say(*summary_lines(self._target, self._statistics, self._output))
+        self._output.write_lines(*summary_lines(self._target, self._statistics, self._output))
         return self._status(verdicts)
 
     def _live_line(self) -> str:
@@ -115,11 +117,11 @@ class _LineView(_BaseView):
 class _ObjectView(_BaseView):
     def told(self, result: ProbeResult) -> None:
         if not self._asked.quiet:
-            self._output.say(probe_object(result))
+            self._output.write_lines(probe_object(result))
 
     def end(self, verdicts: list[AssertionResult]) -> int:
         if self._asked.quiet or self._asked.summary:
-            self._output.say(summary_object(self._target, self._statistics, verdicts))
+            self._output.write_lines(summary_object(self._target, self._statistics, verdicts))
         return self._status(verdicts)
 
 
@@ -127,5 +129,5 @@ class _PluginView(_BaseView):
     def end(self, verdicts: list[AssertionResult]) -> int:
         thresholds = self._asked.warning, self._asked.critical
         judgement = judged(self._statistics, *thresholds)
-        self._output.say(plugin_line(self._target, self._statistics, judgement, *thresholds))
+        self._output.write_lines(plugin_line(self._target, self._statistics, judgement, *thresholds))
         return judgement.state

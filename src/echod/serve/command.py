@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, cast
 
-from echod.cli.parser import add_options, given
+from echod.cli.parser import add_options, given_options
 from echod.server.config import ServerConfiguration
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run(namespace: argparse.Namespace) -> int:
 
     from echod.serve.daemon import daemon, log_observer, server_configuration
 
-    configuration = server_configuration(given(namespace), namespace.config)
+    configuration = server_configuration(given_options(namespace), namespace.config)
     service = daemon(configuration)
     from twisted.internet import reactor as installed
 

@@ -8,7 +8,6 @@ from twisted.logger import FileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from echod.cli.option_words import help_of, words_of
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
 from echod.serve.daemon import daemon, server_configuration
@@ -97,12 +96,12 @@ def _declare() -> None:
     """Give `Options` an `opt_` method for each option, the form in which Twisted finds them."""
     for each in options_of(ServerConfiguration):
         if each.type.metavar:
-            handler: Callable[..., None] = _handler(each.name, help_of(each))
+            handler: Callable[..., None] = _handler(each.name, each.help_with_default)
             setattr(Options, f"opt_{each.field}", handler)
             if each.short:
                 setattr(Options, f"opt_{each.short}", handler)
         else:
-            for word, value, about in words_of(each):
+            for word, value, about in each.flag_words:
                 setattr(Options, f"opt_{word.replace('-', '_')}", _flag_handler(each.name, value, about))
 
 
