@@ -228,6 +228,6 @@ class OtherLineTests(SynchronousTestCase):
         for text, line in (
             ("p99<0.1ms", "assertion failed: p99<0.1ms: it is 0.300 ms"),
             ("lost>1%", "assertion failed: lost>1%: it is 0%"),
-            ("tls.p50<1s", "assertion failed: tls.p50<1s: there are no samples of it"),
+            ("tls.p50<1s", "assertion failed: tls.p50<1s: no samples"),
         ):
             self.assertEqual(failed_assertion_line(parse_assertion(text, PHASES).evaluate(run_of(100, 300))), line)
