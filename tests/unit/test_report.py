@@ -80,21 +80,21 @@ class ResultTests(SynchronousTestCase):
             "round trip 0.539, close 0.090 ms",
             "    from: ::1 port 50000",
             "    attempt: 192.0.2.1 port 3005: connection refused, after 0.300 ms",
-            "    attempt: 192.0.2.2 port 3005: given up after 150.000 ms",
+            "    attempt: 192.0.2.2 port 3005: cancelled after 150.000 ms",
             "    attempt: ::1 port 3005: connected after 50.000 ms",
             "    tls: TLSv1.3, TLS_AES_256_GCM_SHA384",
             "    certificate: CN=echo.example, for echo.example, 192.0.2.1",
             "    issuer: CN=an authority",
             "    valid: 2026-01-01 00:00:00 to 2027-01-01 12:30:00 UTC",
             f"    sha-256: {'ab' * 32}",
-            "    kernel: rtt 0.045 +/- 0.022, at least 0.040 ms, 1 retransmits, mss 65483, path mtu 65535",
+            "    kernel: rtt 0.045 +/- 0.022, min 0.040 ms, 1 retransmitted, mss 65483, path mtu 65535",
         ])  # fmt: skip
 
     def test_verbose_of_a_failure(self) -> None:
         told = result_lines(UNTRUSTED, PIPE, verbose=True)
         self.assertIn("    check failed: self-signed certificate", told)
         self.assertNotIn("tls:", "".join(told))
-        self.assertIn("    kernel: rtt 0.045 +/- 0.022 ms, 0 retransmits, mss 1448, path mtu 1500", told)
+        self.assertIn("    kernel: rtt 0.045 +/- 0.022 ms, 0 retransmitted, mss 1448, path mtu 1500", told)
         self.assertEqual(len(result_lines(lost(), PIPE, verbose=True)), 1)
 
     def test_no_line_of_a_terminal_is_too_wide(self) -> None:
