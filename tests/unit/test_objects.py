@@ -68,7 +68,7 @@ class SchemaTests(SynchronousTestCase):
         self.assertEqual(self.probe["step"]["enum"], [each.value for each in Step])
         summary = SCHEMA["$defs"]["summary"]["properties"]
         self.assertEqual(tuple(summary["times"]["properties"]), PHASES)
-        self.assertEqual(list(SCHEMA["$defs"]["shape"]["properties"]), ["count", *TIME_METRICS, "histogram"])
+        self.assertEqual(list(SCHEMA["$defs"]["distribution"]["properties"]), ["count", *TIME_METRICS, "histogram"])
         self.assertEqual(summary["assertions"]["items"]["properties"]["unit"]["enum"], [each.value for each in Unit])
 
     def test_wrong_objects_are_refused(self) -> None:
