@@ -88,7 +88,7 @@ class Daemon:
         return names
 
     def settled_descriptors(self) -> int:
-        """Return the number of open descriptors when it no longer changes: the client sees the end of a connection first."""
+        """Return the number of open descriptors once it is stable: the daemon closes its own after the client has."""
         found = [-1]
         while len(found) < 20 or len(set(found[-20:])) > 1:
             found.append(self.open_descriptors())

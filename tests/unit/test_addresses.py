@@ -11,6 +11,7 @@ class DisplayHostTests(SynchronousTestCase):
     def test_an_ipv4_client_of_a_dual_stack_socket(self) -> None:
         self.assertEqual(display_host("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertEqual(display_host("::ffff:c000:201"), "192.0.2.1")
+        self.assertEqual(hash(HostPort("::1", 1)), hash(HostPort("::1", 1)))
 
     def test_all_else_stays(self) -> None:
         for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:x", "::ffff:0:1:2", "a.example", ""):

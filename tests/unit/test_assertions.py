@@ -60,7 +60,8 @@ class GrammarTests(SynchronousTestCase):
             ("connect.lost<5", "one of min, mean, p50, p90, p95, p99, p99.9, max, not lost"),
             ("dns.p99<5ms", "one of the phases resolve, connect, tls, idle, first_byte, echo, close, not dns"),
             ("p99<5", "p99 in us, ms, s, not a bare number"), ("p99<5%", "p99 in us, ms, s, not %"),
-            ("lost<5ms", "a number or a percentage for lost, not ms"), ("echoed>99%", "a number for echoed, not %"),
+            ("lost<5ms", "must give a number or a percentage for lost, not ms"),
+            ("echoed>99%", "must give a number for echoed, not %"),
         ):  # fmt: skip
             with self.assertRaises(ValueError, msg=text) as refused:
                 parse_assertion(text, PHASES)
@@ -134,6 +135,16 @@ class EvaluationTests(SynchronousTestCase):
         ):
             verdict = evaluated(text, self.run_)
             self.assertEqual((verdict.holds, verdict.display), (False, shown))
+
+    def test_the_percentage_is_of_the_probes_that_ended(self) -> None:
+        run = Statistics()
+        for result in (echoed(), lost(), lost(), lost()):
+            run.add(result)
+        run.finish(sent=8, elapsed=1.0)
+        self.assertEqual((evaluated("lost<1%", run).value, evaluated("lost<1", run).value), (75.0, 3))
+
+    def test_the_units(self) -> None:
+        self.assertEqual([each.value for each in Unit], ["us", "%", "count"])
 
     def test_percentages_have_three_digits(self) -> None:
         verdict = AssertionResult(parse_assertion("lost<1%", PHASES), 100 / 3, holds=False)

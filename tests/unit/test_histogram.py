@@ -45,6 +45,9 @@ class HistogramTests(SynchronousTestCase):
         self.assertEqual(made.count, len(times))
         self.assertEqual(pairs, sorted(pairs))
 
+    def test_the_range_is_from_1_us_to_60_s(self) -> None:
+        self.assertEqual((LOWEST, HIGHEST), (1, 60_000_000))
+
     def test_times_out_of_range_are_counted_at_the_bounds(self) -> None:
         made = of([-5, 0, HIGHEST + 1, 10**12])
         self.assertEqual((made.count, made.minimum, made.maximum), (4, LOWEST, HIGHEST))

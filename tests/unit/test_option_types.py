@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from datetime import date
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -168,6 +169,18 @@ class ListTests(OptionTypeTestCase):
             self.refusal(ListOf(Text()).check, ["tcp:1", 5]), "item 2: must be text that is not empty, not 5"
         )
         self.assertTrue(self.refusal(ListOf(Text()).check, [5]).startswith("item 1: "))
+
+
+class FrozenTests(SynchronousTestCase):
+    def test_option_types_are_values(self) -> None:
+        for make in (Seconds, Flag, Text, Address, Host, Network, PortOrEndpoint):
+            self.assertEqual(hash(make()), hash(make()), make)
+            with self.assertRaises(FrozenInstanceError):
+                make().metavar = "x"  # type: ignore[misc]  # the assignment is the test
+        self.assertEqual(hash(Integer(1, 9)), hash(Integer(1, 9)))
+        self.assertEqual(hash(SizeRange(1, 9)), hash(SizeRange(1, 9)))
+        self.assertEqual(hash(Choice(("a",))), hash(Choice(("a",))))
+        self.assertEqual(hash(ListOf(Flag())), hash(ListOf(Flag())))
 
 
 class UsageTests(SynchronousTestCase):
