@@ -100,6 +100,11 @@ class LineTests(SynchronousTestCase):
         self.assertIn(" lost=0;0;;0; loss=0.000%;;50;0;100 ", line)
         self.assertIn(" rtt_p99=60.000ms;20;;0; ", line)
 
+    def test_the_median_is_in_milliseconds(self) -> None:
+        self.assertTrue(
+            self.line(run_of(60_000)).startswith("ECHOD OK - ::1 port 3005, 1 of 1 echoed, p50 60.000 ms |")
+        )
+
     def test_nothing_echoed(self) -> None:
         line = self.line(run_of(losses=2))
         self.assertTrue(line.startswith("ECHOD CRITICAL - ::1 port 3005, 0 of 2 echoed, lost>0: 2 | sent=2;"), line)

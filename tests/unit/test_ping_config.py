@@ -106,3 +106,12 @@ class PingConfigurationTests(SynchronousTestCase):
         self.configured(("json", on), ("quiet", on), ("summary", on), ("assert", "p99<1s"))
         self.configured(("nagios", on), ("warning", "p99>1s"), ("critical", "lost>5%"))
         self.configured(("idle", "1"), ("count", "1"))
+        self.configured(("keep-alive", on))
+
+    def test_placeholders(self) -> None:
+        metavars = {each.name: each.type.metavar for each in options_of(PingConfiguration)}
+        self.assertEqual((metavars["payload"], metavars["metrics"]), ("random|zero|FILE", "FILE"))
+        self.assertEqual((metavars["assert"], metavars["sweep"]), ("EXPR", "A:B[:STEP]"))
+
+    def test_it_is_a_value(self) -> None:
+        self.assertEqual(hash(PingConfiguration(count=1)), hash(PingConfiguration(count=1)))
