@@ -48,7 +48,9 @@ class DaemonView:
         """The daemon's state."""
         if self._service.draining:
             return DaemonState.DRAINING
-        return DaemonState.READY if self._service.running and self._service.listening_addresses else DaemonState.STARTING
+        return (
+            DaemonState.READY if self._service.running and self._service.listening_addresses else DaemonState.STARTING
+        )
 
     @property
     def listening_addresses(self) -> list[str]:
