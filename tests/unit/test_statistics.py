@@ -50,14 +50,14 @@ class TallyTests(SynchronousTestCase):
 
 
 class StatisticsTests(SynchronousTestCase):
-    def test_the_phases_are_those_of_a_probe(self) -> None:
+    def test_the_phases_are_the_fields_of_a_result(self) -> None:
         self.assertEqual(PHASES, ("resolve", "connect", "tls", "idle", "first_byte", "echo", "close"))
         self.assertIn(ROUND_TRIP, PHASES)
 
-    def test_nothing(self) -> None:
-        nothing = Statistics()
-        self.assertEqual((nothing.sent, nothing.echoed, nothing.lost, nothing.unfinished), (0, 0, 0, 0))
-        self.assertEqual((nothing.lost_percent, nothing.all_echoed, nothing.round_trips), (0.0, False, None))
+    def test_before_the_first_probe(self) -> None:
+        empty = Statistics()
+        self.assertEqual((empty.sent, empty.echoed, empty.lost, empty.unfinished), (0, 0, 0, 0))
+        self.assertEqual((empty.lost_percent, empty.elapsed, empty.round_trips), (0.0, 0.0, None))
 
     def test_probes_by_their_outcome(self) -> None:
         run = Statistics()
@@ -65,9 +65,9 @@ class StatisticsTests(SynchronousTestCase):
             run.add(result)
         self.assertEqual((run.sent, run.echoed, run.lost, run.lost_percent), (5, 2, 3, 60.0))
         self.assertEqual(run.outcomes, {Outcome.ECHOED: 2, Outcome.REFUSED: 2, Outcome.TIMEOUT: 1})
-        self.assertFalse(run.all_echoed)
         run.finish(sent=7, elapsed=2.5)
-        self.assertEqual((run.sent, run.unfinished, run.elapsed, run.lost_percent), (7, 2, 2.5, 60.0))
+        self.assertEqual((run.sent, run.ended, run.unfinished), (7, 5, 2))
+        self.assertEqual((run.elapsed, run.lost_percent), (2.5, 60.0))
 
     def test_each_phase_has_its_histogram(self) -> None:
         run = Statistics()
@@ -80,9 +80,3 @@ class StatisticsTests(SynchronousTestCase):
         )
         assert run.round_trips is not None
         self.assertEqual((run.round_trips.minimum, run.round_trips.maximum), (100, 539))
-
-    def test_all_echoed(self) -> None:
-        run = Statistics()
-        run.add(echoed())
-        run.finish(sent=2, elapsed=1.0)
-        self.assertTrue(run.all_echoed)

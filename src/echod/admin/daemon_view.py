@@ -48,12 +48,14 @@ class DaemonView:
         """The daemon's state."""
         if self._service.draining:
             return DaemonState.DRAINING
-        return DaemonState.READY if self._service.running and self._service.places else DaemonState.STARTING
+        return (
+            DaemonState.READY if self._service.running and self._service.listening_addresses else DaemonState.STARTING
+        )
 
     @property
     def listening_addresses(self) -> list[str]:
         """Addresses of the listeners that are up."""
-        return self._service.places
+        return self._service.listening_addresses
 
     @property
     def max_connections(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What the commands of a client have in common: the words of their target, failed assertions, output that fails."""
+"""What the client commands share: target arguments, failed assertions, output errors, result files."""
 
 import argparse
 import errno
@@ -21,17 +21,24 @@ from echod.common.errors import ConfigurationError, EchodError
 from echod.common.files import write_atomically
 from echod.common.option_types import PORT
 
-__all__ = ["add_target", "output_may_fail", "refuse_unwritable", "target_of", "tell_failed", "write_result"]
+__all__ = [
+    "add_target",
+    "output_errors",
+    "parse_target",
+    "print_failed_assertions",
+    "refuse_unwritable",
+    "write_result",
+]
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Declare HOST and PORT."""
+    """Declare the arguments HOST and PORT."""
     parser.add_argument("host", metavar="HOST", help="name, 192.0.2.1, 2001:db8::1, [2001:db8::1] or fe80::1%%eth0")
     parser.add_argument("port", metavar="PORT", nargs="?", default=str(DEFAULT_PORT), help=f"[default: {DEFAULT_PORT}]")
 
 
-def target_of(namespace: argparse.Namespace) -> HostPort:
-    """Return what HOST and PORT mean. Raises ConfigurationError."""
+def parse_target(namespace: argparse.Namespace) -> HostPort:
+    """Return the target of the arguments HOST and PORT. Raises ConfigurationError."""
     try:
         number = PORT.from_text(namespace.port)
     except ValueError as problem:
@@ -42,8 +49,8 @@ def target_of(namespace: argparse.Namespace) -> HostPort:
         raise ConfigurationError(f"host: {problem}") from None
 
 
-def tell_failed(prog: str, verdicts: Iterable[AssertionResult]) -> None:
-    """Tell, on standard error, of the assertions that do not hold."""
+def print_failed_assertions(prog: str, verdicts: Iterable[AssertionResult]) -> None:
+    """Print the assertions that do not hold to standard error."""
     for verdict in verdicts:
         if not verdict.holds:
             print(f"{prog}: {failed_assertion_line(verdict)}", file=sys.stderr)
@@ -89,20 +96,20 @@ def _reason(problem: OSError | ValueError) -> object:
 
 
 @contextmanager
-def output_may_fail() -> Iterator[None]:
-    """End in silence where the reader of standard output is gone, and with an EchodError where it cannot be written."""
+def output_errors() -> Iterator[None]:
+    """Handle errors of standard output: if its reader is gone, end by SIGPIPE; for other errors raise EchodError."""
     try:
         yield
     except BrokenPipeError:
-        _end_as_by_sigpipe()
-    except OSError as problem:  # a full disk, a terminal that is gone
+        _end_by_sigpipe()
+    except OSError as problem:  # a full disk, a closed terminal
         with suppress(OSError):
-            sys.stdout.close()  # what it still holds would fail once more at the interpreter's end
+            sys.stdout.close()  # its buffer would fail again at the interpreter's end
         raise EchodError(f"cannot write: {problem.strerror}") from None
 
 
-def _end_as_by_sigpipe() -> NoReturn:
-    """End as a C program does whose reader is gone: silently, by the signal that Python ignores."""
+def _end_by_sigpipe() -> NoReturn:
+    """End the process by SIGPIPE, silently, as a C program ends whose reader is gone; Python ignores the signal."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
     raise SystemExit(1)

@@ -16,14 +16,14 @@ from twisted.python.failure import Failure
 
 from echod.cli.client_command import (
     add_target,
-    output_may_fail,
+    output_errors,
+    parse_target,
+    print_failed_assertions,
     refuse_unwritable,
-    target_of,
-    tell_failed,
     write_result,
 )
 from echod.cli.layout import folded
-from echod.cli.parser import add_options, given
+from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, use_monotonic_clock
 from echod.cli.terminal import Output
 from echod.client.probe import tls_of
@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Generate the load until its end or a signal; return the exit status. Raises EchodError."""
-    options = given(namespace)
+    options = given_options(namespace)
     configuration = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, options)])
-    target = target_of(namespace)
+    target = parse_target(namespace)
     configuration.route_to(target)
     tls_of(configuration)  # each worker process reads the files again; an error in them is reported once, before
     for name, path in (("json", configuration.json), ("html", configuration.html)):
@@ -70,7 +70,7 @@ def run(namespace: argparse.Namespace) -> int:
     output = Output(sys.stdout, os.environ)
     view = _View(target, configuration, processes, output)
     started = datetime.now(UTC)
-    with output_may_fail():
+    with output_errors():
         try:
             result = _run_reactor(target, configuration, options, processes, view)
         finally:
@@ -79,8 +79,8 @@ def run(namespace: argparse.Namespace) -> int:
         lines = summary_lines(target, result.statistics, output)
         if configuration.find_max is not None:
             lines.append(found_line(configuration.find_max, result.found))
-        output.say(*lines)
-        tell_failed(namespace.prog, verdicts)
+        output.write_lines(*lines)
+        print_failed_assertions(namespace.prog, verdicts)
     report = result_object(target, configuration, result, verdicts, started, _host())
     if configuration.json is not None:
         write_result("json", configuration.json, result_json(report))
@@ -105,17 +105,17 @@ class _View(RunObserver):
     def on_run_started(self, rate: int | None, statistics: LoadStatistics) -> None:
         if self._statistics is None:
             line = header_line(self._target, self._configuration, rate, self._processes)
-            self._output.say(*folded(line, self._output))
+            self._output.write_lines(*folded(line, self._output))
         self._statistics = statistics
 
     def on_slice(self) -> None:
         statistics = self._statistics
         assert statistics is not None
         if self._output.has_live_line:
-            self._output.say(live=lambda: progress_line(statistics, self._configuration, self._output))
+            self._output.write_lines(live=lambda: progress_line(statistics, self._configuration, self._output))
 
     def on_step(self, step: SearchStep) -> None:
-        self._output.say(*folded(step_line(step), self._output))
+        self._output.write_lines(*folded(step_line(step), self._output))
 
 
 def _run_reactor(
@@ -140,7 +140,7 @@ def _run_reactor(
 
     def end(result: LoadResult | Failure) -> None:
         over.callback(None)
-        reactor_run.end(result)
+        reactor_run.finish(result)
 
     def interrupt() -> "Deferred[None]":
         runner.stop()
@@ -148,7 +148,7 @@ def _run_reactor(
 
     core.callWhenRunning(lambda: runner.start().addBoth(end))
     core.addSystemEventTrigger("before", "shutdown", interrupt)
-    return reactor_run.to_its_end()
+    return reactor_run.run()
 
 
 def _status(configuration: LoadConfiguration, result: LoadResult, verdicts: list[AssertionResult]) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from echod.cli.client_command import output_may_fail, refuse_unwritable, write_result
+from echod.cli.client_command import output_errors, refuse_unwritable, write_result
 from echod.common.errors import ConfigurationError
 from echod.load.report_page import page_of
 from echod.load.result_reader import StoredResult
@@ -27,7 +27,7 @@ def run(namespace: argparse.Namespace) -> int:
     if namespace.html is not None:
         write_result("html", namespace.html, page)
     else:
-        with output_may_fail():
+        with output_errors():
             sys.stdout.buffer.write(page)  # UTF-8, as the page says, whatever the locale
             sys.stdout.flush()
     return 0

@@ -1,6 +1,6 @@
 """The terminal output of `echod load`: pure functions from values to lines."""
 
-from echod.cli.layout import Page, folded, in_six
+from echod.cli.layout import Page, folded, format_milliseconds
 from echod.cli.terminal import Colour, printable
 from echod.client.outcomes import Outcome
 from echod.common.addresses import HostPort
@@ -40,7 +40,7 @@ def progress_line(statistics: LoadStatistics, configuration: LoadConfiguration, 
     words = [f"{elapsed:.1f}/{configuration.duration:g} s", f"{rate:.0f}/s"]
     times = statistics.times.get(RESPONSE)
     if times is not None:
-        shown = "/".join(in_six(time) for time in times.percentiles((50, 99, 99.9)))
+        shown = "/".join(format_milliseconds(time) for time in times.percentiles((50, 99, 99.9)))
         words.append(f"p50/p99/p99.9 {shown} ms")
     words.append(f"{statistics.lost} failed")
     if last is not None:
@@ -115,7 +115,7 @@ def _table(statistics: LoadStatistics) -> list[str]:
     for name in LOAD_TIMES:
         times = statistics.times[name]
         shown = (*times.percentiles((50, 90, 99, 99.9)), times.maximum)
-        lines.append(f"{name:<9}" + "".join(f"{in_six(time):>7}" for time in shown))
+        lines.append(f"{name:<9}" + "".join(f"{format_milliseconds(time):>7}" for time in shown))
     return lines
 
 
@@ -123,7 +123,7 @@ def _lateness(statistics: LoadStatistics) -> str:
     was = "was" if statistics.late == 1 else "were"
     share = percent(statistics.late, statistics.lateness.count)
     late = f"{number(statistics.late, 'record')} ({share}) {was} sent more than {LATE / 1000:g} ms late"
-    p99, largest = map(in_six, (statistics.lateness.percentile(99), statistics.lateness.maximum))
+    p99, largest = map(format_milliseconds, (statistics.lateness.percentile(99), statistics.lateness.maximum))
     times = f"p99 {p99} ms, max {largest} ms"
     if statistics.behind:
         return f"The generator fell behind its schedule: {late}, {times}. The response times include this delay."

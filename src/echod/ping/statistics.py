@@ -1,4 +1,4 @@
-"""What a run of probes amounts to."""
+"""Counts and times of a run of probes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from echod.common.histogram import Histogram
 __all__ = ["PHASES", "Distribution", "Statistics", "Tally", "percentile"]
 
 PHASES = tuple(field.name for field in fields(PhaseTimes))
-"""The phases of a probe, in the order in which they are gone through."""
+"""The phases of a probe, in their order in time."""
 
 
 class Statistics:
-    """What the probes that have ended so far amount to."""
+    """Counts and times of the probes that have ended so far."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[Outcome] = Counter()
-        """How many probes ended in each."""
+        """The number of probes of each outcome."""
         self.times: dict[str, Histogram] = {}
-        """The times of each phase that was gone through at all, by its name in `PHASES`; microseconds."""
+        """The histogram of each phase that any probe completed, by its name in `PHASES`; microseconds."""
         self.elapsed = 0.0
-        """Seconds from the first probe's start to the run's end; 0 until then."""
+        """Seconds from the first probe's start to the end of the run; 0 before that."""
         self._sent: int | None = None
 
     def add(self, result: ProbeResult) -> None:
-        """Take a probe in that has ended."""
+        """Add a probe that has ended."""
         self.outcomes[result.outcome] += 1
         for phase in PHASES:
             time: int | None = getattr(result.times, phase)
@@ -37,48 +37,43 @@ class Statistics:
                 self.times.setdefault(phase, Histogram()).record(time)
 
     def finish(self, sent: int, elapsed: float) -> None:
-        """Take in what is known when the run is over."""
+        """Set the totals of a finished run: probes started, and seconds from the first start to the end."""
         self._sent = sent
         self.elapsed = elapsed
 
     @property
     def ended(self) -> int:
-        """Probes that have ended, in whatever way."""
+        """Probes that have ended, with any outcome."""
         return self.outcomes.total()
 
     @property
     def sent(self) -> int:
-        """Probes started; while the run goes on, those of them that have ended."""
+        """Probes started; before `finish`, probes ended."""
         return self.ended if self._sent is None else self._sent
 
     @property
     def echoed(self) -> int:
-        """Probes whose every byte came back."""
+        """Probes whose record was echoed whole."""
         return self.outcomes[Outcome.ECHOED]
 
     @property
     def lost(self) -> int:
-        """Probes that ended in anything else."""
+        """Probes with any other outcome."""
         return self.ended - self.echoed
 
     @property
     def unfinished(self) -> int:
-        """Probes still under way when the run was interrupted: neither echoed nor lost."""
+        """Probes that had not ended when the run was interrupted: neither echoed nor lost."""
         return self.sent - self.ended
 
     @property
     def lost_percent(self) -> float:
-        """Of the probes that ended, how many in a hundred were lost; 0 where none ended."""
+        """Lost probes in percent of those that ended; 0 if none ended."""
         return 100 * self.lost / self.ended if self.ended else 0.0
 
     @property
-    def all_echoed(self) -> bool:
-        """Whether something was echoed and nothing lost."""
-        return self.echoed > 0 and self.lost == 0
-
-    @property
     def round_trips(self) -> Histogram | None:
-        """The round-trip times; None where nothing was echoed."""
+        """The round-trip times; None if no echo was received."""
         return self.times.get(ROUND_TRIP)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.logger import globalLogBeginner
 
-from echod.cli.parser import add_options, given
+from echod.cli.parser import add_options, given_options
 from echod.serve.daemon import daemon, log_observer, server_configuration
 from echod.server.config import ServerConfiguration
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until a signal stops the daemon; return 0. Raises EchodError if the daemon cannot start."""
-    configuration = server_configuration(given(namespace), namespace.config)
+    configuration = server_configuration(given_options(namespace), namespace.config)
     service = daemon(configuration)
     from twisted.internet import reactor as installed  # importing it installs it: not before the daemon is made
 

@@ -13,7 +13,7 @@ from twisted.application.service import Application, Service
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.components import Componentized
 
-from echod.cli.process import descriptor_limit, on_next_stop_signal, on_signal, tell_in_one_line, use_monotonic_clock
+from echod.cli.process import descriptor_limit, on_next_stop_signal, on_signal, one_line_excepthook, use_monotonic_clock
 from echod.common.errors import ConfigurationError, EchodError
 from echod.common.options import command_line_layer, configure, file_layer
 from echod.serve.access_log import AccessLog
@@ -84,7 +84,7 @@ def daemon(configuration: ServerConfiguration) -> Service:
 def _prepare_process() -> IDaemonReactor:
     from twisted.internet import reactor as installed  # importing it installs it: not before a daemon is made
 
-    sys.excepthook = tell_in_one_line
+    sys.excepthook = one_line_excepthook
     use_monotonic_clock(installed)
     return cast("IDaemonReactor", installed)
 

@@ -8,7 +8,6 @@ from twisted.logger import FileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from echod.cli.option_words import help_of, words_of
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
 from echod.serve.daemon import daemon, server_configuration
@@ -97,12 +96,12 @@ def _declare() -> None:
     """Add an `opt_` method to `Options` for each option: Twisted finds options by these names."""
     for option in options_of(ServerConfiguration):
         if option.type.metavar:
-            handler: Callable[..., None] = _handler(option.name, help_of(option))
+            handler: Callable[..., None] = _handler(option.name, option.help_with_default)
             setattr(Options, f"opt_{option.field}", handler)
             if option.short:
                 setattr(Options, f"opt_{option.short}", handler)
         else:
-            for word, value, help_text in words_of(option):
+            for word, value, help_text in option.flag_words:
                 setattr(Options, f"opt_{word.replace('-', '_')}", _flag_handler(option.name, value, help_text))
 
 
