@@ -45,8 +45,9 @@ WORKERS: Final = 2
 LEAST_KILLED: Final = 0.9
 """The part of all mutants that the tests must kill."""
 
+CPU_SECONDS: Final = 10
 SECONDS: Final = 60
-"""For one file of tests; most take less than one. A mutant that takes longer counts as killed."""
+"""For one file of tests, which takes less than 3 s without a mutation. A mutant that takes longer counts as killed."""
 
 MEMORY: Final = 4 << 30
 """Bytes of address space of each mutant's process: a loop that appends ends before the machine's memory does."""
@@ -230,7 +231,7 @@ def outcome(mutant: Mutant) -> tuple[str, Result]:
     for file in sorted(tests_of(mutant.module), key=lambda file: -_kills[file]):
         if status := _status(mutant, file):
             _kills[file] += 1
-            return mutant.description, Result.TIMEOUT if status == -signal.SIGALRM else Result.KILLED
+            return mutant.description, Result.TIMEOUT if -status in {signal.SIGALRM, signal.SIGXCPU} else Result.KILLED
     return mutant.description, Result.SURVIVED
 
 
@@ -240,6 +241,7 @@ def _status(mutant: Mutant, file: str) -> int:
     if not child:
         try:
             signal.alarm(SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             os.dup2(os.open(os.devnull, os.O_RDWR), 1)
             os.dup2(1, 2)

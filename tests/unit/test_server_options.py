@@ -74,9 +74,9 @@ class ServerOptionTests(SynchronousTestCase):
         self.assertEqual(self.refusal(timeout=0), "timeout: must be a finite number of seconds, more than 0, not 0")
 
     def test_members_of_lists_are_checked(self) -> None:
-        self.assertEqual(self.refusal(listen=("",)), "listen: must be text that is not empty, not ''")
-        self.assertEqual(self.refusal(tls_listen=("",)), "tls_listen: must be text that is not empty, not ''")
-        self.assertTrue(self.refusal(allow=("x",)).startswith("allow: must be a network: "))
+        self.assertEqual(self.refusal(listen=("",)), 'listen: item 1: must be text that is not empty, not ""')
+        self.assertEqual(self.refusal(tls_listen=("",)), 'tls_listen: item 1: must be text that is not empty, not ""')
+        self.assertTrue(self.refusal(allow=("x",)).startswith("allow: item 1: must be a network: "))
 
     def test_choices(self) -> None:
         self.assertEqual(self.refusal(transport="x"), "transport: must be fast or stock, not x")
