@@ -17,7 +17,7 @@ from echod.client.attempts import IProbeReactor
 from echod.client.course import Clocks
 from echod.client.dial import Dial
 from echod.client.outcomes import Outcome
-from echod.client.record_sources import RecordSource
+from echod.client.record import RecordSource
 from echod.client.route import Route
 from echod.load.config import LoadConfiguration, Share
 from echod.load.lane import Lane

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from echod.client.attempts import IProbeReactor
 from echod.client.probe import tls_of
-from echod.client.record_sources import describing
+from echod.client.record import described_records
 from echod.common.addresses import HostPort
 from echod.common.options import command_line_layer, configure
 from echod.load.config import LoadConfiguration, Share
@@ -92,7 +92,7 @@ class Worker(LineOnlyReceiver):
             configuration.route_to(HostPort(plan["host"], plan["port"])),
             configuration,
             share,
-            describing(plan["run"]),
+            described_records(plan["run"]),
             Random(f"{configuration.seed}:{share.part}").random,  # noqa: S311  # a schedule is no secret
             self._told,
             tls=tls_of(configuration),

@@ -20,14 +20,15 @@ from echod.cli.terminal import Output
 from echod.client.attempts import IProbeReactor
 from echod.client.outcomes import ProbeResult
 from echod.client.probe import tls_of
-from echod.client.record_sources import RecordSource
+from echod.client.record import RecordSource
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError, EchodError
 from echod.common.options import command_line_layer, configure
 from echod.ping.config import PingConfiguration
 from echod.ping.payload import payload_of
 from echod.ping.prober import prepare_run
-from echod.ping.statistics import Statistics, Tally
+from echod.ping.run import RunSummary
+from echod.ping.statistics import Statistics
 from echod.ping.text import status_lines
 from echod.ping.views import View, view_of
 
@@ -102,7 +103,7 @@ def _run_to_its_end(
     statistics: Statistics,
     view: View,
     output: Output,
-) -> Tally:
+) -> RunSummary:
     from twisted.internet import reactor  # importing it installs it, so not before it is wanted
 
     use_monotonic_clock(reactor)
@@ -120,7 +121,7 @@ def _run_to_its_end(
         told,
         tls=tls,
     )
-    run: ReactorRun[Tally] = ReactorRun(core)
+    run: ReactorRun[RunSummary] = ReactorRun(core)
 
     def guarded(act: Callable[[], None]) -> Callable[[], None]:
         """Return `act` as a signal may call it: where the output fails, that ends the run, as a probe's line does."""

@@ -4,8 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from echod.client import record_sources as source
-from echod.client.record_sources import RecordSource
+from echod.client.record import RecordSource, described_records, random_records, repeated_records, zero_records
 from echod.common.defaults import LARGEST_RECORD
 from echod.common.errors import ConfigurationError
 from echod.ping.config import PingConfiguration
@@ -16,11 +15,11 @@ __all__ = ["payload_of"]
 def payload_of(configuration: PingConfiguration) -> tuple[PingConfiguration, RecordSource]:
     """Return where the records come from, and the configuration with their size. Raises ConfigurationError."""
     if configuration.payload is None:
-        return configuration, source.describing(int.from_bytes(os.urandom(8)))
+        return configuration, described_records(int.from_bytes(os.urandom(8)))
     if configuration.payload == "random":
-        return configuration, source.random(os.urandom)
+        return configuration, random_records(os.urandom)
     if configuration.payload == "zero":
-        return configuration, source.zeros()
+        return configuration, zero_records()
     return _from_file(configuration, configuration.payload)
 
 
@@ -38,4 +37,4 @@ def _from_file(configuration: PingConfiguration, path: str) -> tuple[PingConfigu
         raise ConfigurationError(f"--payload: {path} has more than {LARGEST_RECORD} bytes")
     if size > len(data):
         raise ConfigurationError(f"--size: {size} bytes are more than the {len(data)} of {path}")
-    return replace(configuration, size=size), source.repeating(data)
+    return replace(configuration, size=size), repeated_records(data)

@@ -1,6 +1,5 @@
 """What each beat of a run sends out, as a configuration asks for it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -13,14 +12,13 @@ from echod.client.attempts import IProbeReactor
 from echod.client.course import Clocks, Course
 from echod.client.line import Line
 from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
-from echod.client.record import Record
-from echod.client.record_sources import RecordSource
+from echod.client.record import Record, RecordSource
 from echod.client.resolver import addresses_of
 from echod.client.route import Route
 from echod.client.session import Session
 from echod.common.addresses import HostPort
 from echod.ping.config import PingConfiguration
-from echod.ping.run import ProbeRun, Told
+from echod.ping.run import OnResult, ProbeRun
 
 if TYPE_CHECKING:
     from echod.client.tls import ClientTLSContext
@@ -33,12 +31,12 @@ def prepare_run(
     target: HostPort,
     configuration: PingConfiguration,
     source: RecordSource,
-    told: Callable[[ProbeResult], None],
+    on_result: OnResult,
     *,
     tls: "ClientTLSContext | None" = None,
     clocks: Clocks = Clocks(),  # noqa: B008  # it is frozen
 ) -> ProbeRun:
-    """Return the run that `configuration` asks for, ready to be started; `told` is called with each result.
+    """Return the run that `configuration` asks for, ready to be started; `on_result` is called with each result.
 
     `source` makes the records; `tls` is made from `configuration.client_tls`. Raises ConfigurationError where the
     target is a literal of a family that is not to be used.
@@ -50,7 +48,7 @@ def prepare_run(
         interval=configuration.interval,
         count=configuration.probes,
         deadline=configuration.deadline,
-        told=told,
+        on_result=on_result,
     )
 
 
@@ -74,14 +72,14 @@ class Prober:
         self._clocks = clocks
         self._sessions: dict[HostPort | None, Session] = {}
 
-    def beat(self, sequence: int, told: Told) -> "Deferred[None]":
+    def tick(self, sequence: int, on_result: OnResult) -> "Deferred[None]":
         """Send out what belongs to this sequence number, from 1 up; tell of each result. Fires when all have ended.
 
         Cancelled, it fails with CancelledError.
         """
         if self._asked.each_address:
-            return Deferred.fromCoroutine(self._each_address(sequence, told))
-        return self._probe(self._route, self._record(sequence), self._asked.timeout).addCallback(told)
+            return Deferred.fromCoroutine(self._each_address(sequence, on_result))
+        return self._probe(self._route, self._record(sequence), self._asked.timeout).addCallback(on_result)
 
     def close(self, *, at_once: bool = False) -> "Deferred[None]":
         """End the connections that are kept; return what fires when they are over."""
@@ -108,7 +106,7 @@ class Prober:
         Line(self._reactor, route, self._tls, self._clocks, idle=self._asked.idle).join(course)
         return course.result
 
-    async def _each_address(self, sequence: int, told: Told) -> None:
+    async def _each_address(self, sequence: int, on_result: OnResult) -> None:
         started, began = datetime.fromtimestamp(self._clocks.wall(), UTC), self._clocks.now()
         record = self._record(sequence)
         looking = addresses_of(self._reactor, self._route)
@@ -131,7 +129,7 @@ class Prober:
             if isinstance(problem, CancelledError):
                 detail = f"no answer from the resolver within {self._asked.timeout:g} s"
                 unresolved = replace(unresolved, outcome=Outcome.TIMEOUT, detail=detail)
-            told(unresolved)
+            on_result(unresolved)
             return
         finally:
             if timer.active():
@@ -141,7 +139,7 @@ class Prober:
         probing = [
             self._probe(
                 replace(self._route, address=address), self._record(sequence), self._asked.timeout - took, resolve
-            ).addCallback(told)
+            ).addCallback(on_result)
             for address in addresses
         ]
         for good, outcome in await DeferredList(probing, consumeErrors=True):
