@@ -19,7 +19,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.client.endpoints import ATTEMPT_DELAY
+from echod.client.dial import ATTEMPT_DELAY
 from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
 from echod.common.addresses import HostPort
 from echod.probe import Clocks, Family, Route, probe, target
@@ -372,7 +372,7 @@ class RouteTests(ProbeTestCase):
         self.reactor.advance(ATTEMPT_DELAY)
         result = self.ended(probing)
         self.assertEqual(result.outcome, Outcome.CONNECT_FAILED)
-        self.assertEqual(result.detail, "the source address is none of this host's")
+        self.assertEqual(result.detail, "the source address is not this host's")
 
     def test_one_address_of_a_name(self) -> None:
         probing = self.over(address=HostPort("192.0.2.7", 3005))
