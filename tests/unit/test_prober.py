@@ -1,11 +1,10 @@
 """What a run's beats send out, and where to."""
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +13,7 @@ from echod.client.record import described_records, read_header
 from echod.common.errors import ConfigurationError
 from echod.ping.run import RunSummary
 from echod.probe import Clocks, PingConfiguration, ProbeRun, prepare_run, target
+from tests.support.clocks import StrictReactor
 from tests.support.memory import MemoryResolver, MemoryTransport
 
 V6 = IPv6Address("TCP", "2001:db8::1", 3005)
@@ -22,7 +22,7 @@ V4 = IPv4Address("TCP", "192.0.2.1", 3005)
 
 class ProberTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = cast("Any", StrictReactor())
         self.resolver = MemoryResolver([V6, V4])
         self.reactor.installNameResolver(self.resolver)
         self.results: list[ProbeResult] = []
@@ -162,6 +162,16 @@ class ProberTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual([result.outcome for result in self.results], [Outcome.CONNECT_TIMEOUT] * 2)
         self.assertEqual([result.times.resolve for result in self.results], [2_000_000] * 2)
+
+    def test_each_address_where_the_answer_is_read_after_the_timeout(self) -> None:
+        self.resolver.at_once = False
+        done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
+        self.reactor.block(4)
+        self.resolver.answer()
+        self.reactor.advance(0)
+        self.assertEqual([result.outcome for result in self.results], [Outcome.CONNECT_TIMEOUT] * 2)
+        self.assertEqual([result.times.resolve for result in self.results], [4_000_000] * 2)
+        self.assertEqual(self.successResultOf(done).lost, 2)
 
     def test_interrupted_while_resolving(self) -> None:
         self.resolver.at_once = False

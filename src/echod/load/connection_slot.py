@@ -94,12 +94,10 @@ class ConnectionSlot:
             self._connection.expire(transfer)
 
     def close(self) -> None:
-        """Drop the record under way without a report, and close the connection."""
+        """Drop the record under way without a report, and close the connection: at once if there was one."""
         transfer, self._transfer = self._transfer, None
         if self._connection is not None:
-            if transfer is not None:
-                self._connection.give_up(transfer)
-            self._connection.close()
+            self._connection.close(at_once=transfer is not None)
 
     def opened(self, connection: Connection[LoadTransfer]) -> None:
         """Fire the Deferred of `dial`."""
