@@ -44,8 +44,9 @@ class IProbeReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
 class _LoggedAttempt:
     """An attempt to connect, under way or ended. Times are those of `Clocks.now`."""
 
-    def __init__(self, address: HostPort, started: float) -> None:
-        self.address = address
+    def __init__(self, host: str, port: int, started: float) -> None:
+        self.host = host
+        self.port = port
         self.started = started
         self.ended: float | None = None
         self.error: BaseException | None = None
@@ -61,7 +62,7 @@ class AttemptLog:
 
     def begin(self, host: str, port: int) -> _LoggedAttempt:
         """Add an attempt that is about to start."""
-        attempt = _LoggedAttempt(HostPort(display_host(host), port), self._now())
+        attempt = _LoggedAttempt(host, port, self._now())
         self._attempts.append(attempt)
         return attempt
 
@@ -87,7 +88,7 @@ class AttemptLog:
         outcome, detail = self._end_of(attempt)
         ended = self._now() if attempt.ended is None else attempt.ended
         return Attempt(
-            address=attempt.address,
+            address=HostPort(display_host(attempt.host), attempt.port),
             outcome=outcome,
             won=attempt.won,
             started=round((attempt.started - start) * 1e6),

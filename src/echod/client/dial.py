@@ -52,7 +52,8 @@ class Dial:
         self._now = clocks.now
         self._began = clocks.now()
         self._resolved_at: float | None = None
-        self._step_before_connected = Step.RESOLVE if route.literal is None else Step.CONNECT
+        self._literal = route.literal
+        self._step_before_connected = Step.RESOLVE if self._literal is None else Step.CONNECT
         self._attempts = AttemptLog(clocks.now)
 
     @property
@@ -102,7 +103,7 @@ class Dial:
         route = self._route
         reactor = AttemptLoggingReactor(self._reactor, route.only, self._resolved, self._attempts)
         source = None if route.source is None else (route.source, 0)
-        address = route.literal
+        address = self._literal
         if address is None:
             target = route.target
             return HostnameEndpoint(reactor, target.host, target.port, timeout, source, attemptDelay=ATTEMPT_DELAY)
