@@ -12,7 +12,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 
 from echod.client.outcomes import Outcome
-from echod.client.record_sources import describing
+from echod.client.record import described_records
 from echod.common.addresses import HostPort
 from echod.load.config import LoadConfiguration, shares
 from echod.load.generator import Generator
@@ -37,7 +37,7 @@ class GeneratorRun:
             configuration.route_to(HostPort("127.0.0.1", port)),
             configuration,
             shares(configuration, 1, configuration.rate)[0],
-            describing(7),
+            described_records(7),
             Random(1).random,
             self.statistics.add,
         )

@@ -25,7 +25,7 @@ def ping(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     ("words", "reason"),
     [
         (("127.0.0.1", "{free}"), "connect failed: connection refused"),
-        (("127.0.0.1", "{port}", "--source", "192.0.2.1"), "connect failed: the source address is none of this host's"),
+        (("127.0.0.1", "{port}", "--source", "192.0.2.1"), "connect failed: the source address is not this host's"),
         (("::1", "{port}", "--idle", "9"), r"silence failed: closed by the peer after 1(\.\d\d?)? s of silence"),
         (("nosuch.invalid",), "name resolution failed: no address for this name"),
         (("::1", "{port}", "--size", "300"), "echo failed: closed by the peer after 250 of 300 bytes"),

@@ -11,6 +11,10 @@ TIMES = st.lists(st.integers(LOWEST, HIGHEST), min_size=1, max_size=200)
 PERCENTS = (0.1, 1, 50, 90, 95, 99, 99.9, 100)
 
 
+def nearest_rank(ordered: list[int], percent: float) -> int:
+    return ordered[ceil(len(ordered) * percent / 100) - 1]
+
+
 def of(times: list[int]) -> Histogram:
     made = Histogram()
     for time in times:

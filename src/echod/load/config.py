@@ -89,7 +89,7 @@ class LoadConfiguration(ClientConfiguration):
 
     def __post_init__(self) -> None:
         check_options(self)
-        self._check_way()
+        self._check_route()
         if self.rate is None and self.connections is None and self.find_max is None:
             raise ConfigurationError("rate, connections or find-max is required")
         if self.processes is not None and self.processes > self.most_connections:

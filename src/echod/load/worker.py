@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from echod.client.attempts import IProbeReactor
 from echod.client.probe import tls_of
-from echod.client.record_sources import describing
+from echod.client.record import described_records
 from echod.common.addresses import HostPort
 from echod.common.options import command_line_layer, configure
 from echod.load.config import LoadConfiguration, Share
@@ -93,7 +93,7 @@ class Worker(LineOnlyReceiver):
             configuration.route_to(HostPort(plan["host"], plan["port"])),
             configuration,
             Share(**plan["share"]),
-            describing(plan["run"]),
+            described_records(plan["run"]),
             # Each part of a Poisson schedule needs the same sequence of random numbers, so no part number in the seed.
             Random(configuration.seed).random,  # noqa: S311  # a schedule is not a secret
             self._on_slice,

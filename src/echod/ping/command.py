@@ -17,18 +17,18 @@ from echod.cli.client_command import add_target, output_errors, parse_target, pr
 from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, on_signal, use_monotonic_clock
 from echod.cli.terminal import Output
-from echod.client import record_sources
 from echod.client.attempts import IProbeReactor
 from echod.client.outcomes import ProbeResult
 from echod.client.probe import tls_of
-from echod.client.record_sources import RecordSource
+from echod.client.record import RecordSource, described_records, random_records, repeated_records, zero_records
 from echod.common.addresses import HostPort
 from echod.common.defaults import LARGEST_RECORD
 from echod.common.errors import ConfigurationError, EchodError
 from echod.common.options import command_line_layer, configure
 from echod.ping.config import PingConfiguration
 from echod.ping.prober import prepare_run
-from echod.ping.statistics import Statistics, Tally
+from echod.ping.run import RunSummary
+from echod.ping.statistics import Statistics
 from echod.ping.text import status_lines
 from echod.ping.views import View, make_view
 
@@ -78,11 +78,11 @@ def run(namespace: argparse.Namespace) -> int:
 def _record_source(config: PingConfiguration) -> tuple[PingConfiguration, RecordSource]:
     """Return the source of the records, and the configuration with their size. Raises ConfigurationError."""
     if config.payload is None:
-        return config, record_sources.describing(int.from_bytes(os.urandom(8)))
+        return config, described_records(int.from_bytes(os.urandom(8)))
     if config.payload == "random":
-        return config, record_sources.random(os.urandom)
+        return config, random_records(os.urandom)
     if config.payload == "zero":
-        return config, record_sources.zeros()
+        return config, zero_records()
     data = _read_payload(config.payload)
     size = len(data) if config.size is None else config.size
     if size == 0:
@@ -91,7 +91,7 @@ def _record_source(config: PingConfiguration) -> tuple[PingConfiguration, Record
         raise ConfigurationError(f"--payload: {config.payload} has more than {LARGEST_RECORD} bytes")
     if size > len(data):
         raise ConfigurationError(f"--size: {config.payload} has only {len(data)} bytes, not {size}")
-    return replace(config, size=size), record_sources.repeating(data)
+    return replace(config, size=size), repeated_records(data)
 
 
 def _read_payload(path: str) -> bytes:
@@ -133,7 +133,7 @@ def _run_reactor(
     statistics: Statistics,
     view: View,
     output: Output,
-) -> Tally:
+) -> RunSummary:
     from twisted.internet import reactor  # here, because importing it installs it
 
     use_monotonic_clock(reactor)
@@ -144,7 +144,7 @@ def _run_reactor(
         view.on_result(result)
 
     probe_run = prepare_run(cast("IProbeReactor", reactor), target, config, source, on_result, tls=tls)
-    reactor_run: ReactorRun[Tally] = ReactorRun(core)
+    reactor_run: ReactorRun[RunSummary] = ReactorRun(core)
 
     def signal_handler(act: Callable[[], None]) -> Callable[[], None]:
         """Return `act` as a signal handler: an output error ends the run, as it does for a probe's line."""

@@ -80,7 +80,7 @@ class PingConfiguration(ClientConfiguration):
 
     def __post_init__(self) -> None:
         check_options(self)
-        self._check_way()
+        self._check_route()
         self._check_records()
         self._check_output()
 
