@@ -68,7 +68,7 @@ def test_invalid_admin_options_give_a_one_line_error(tmp_path: Path, how: str) -
         for value, expected, status in (
             (taken, f"cannot listen on admin {taken}: address already in use", 1),
             ("70000", "--admin: must be a whole number from 1 to 65535, not 70000", 2),
-            ("nosuch:1", "'nosuch:1' is no server endpoint", 2),
+            ("nosuch:1", "'nosuch:1' is not a server endpoint", 2),
         ):
             started = run(*SERVERS[how], "--port", str(free_port()), "--admin", value, cwd=tmp_path)
             output = started.stdout + started.stderr
