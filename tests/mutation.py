@@ -46,9 +46,9 @@ WORKERS: Final = 2
 LEAST_KILLED: Final = 0.9
 """The part of all mutants that the tests must kill."""
 
-CPU_SECONDS: Final = 10
+CPU_SECONDS: Final = 5
 SECONDS: Final = 60
-"""For one file of tests, which takes less than 3 s without a mutation. A mutant that takes longer counts as killed."""
+"""For one file of tests, which takes less than 2 s of processor time without a mutation. A mutant that takes longer counts as killed."""
 
 MEMORY: Final = 4 << 30
 """Bytes of address space of each mutant's process: a loop that appends ends before the machine's memory does."""

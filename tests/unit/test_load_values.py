@@ -12,8 +12,9 @@ class ArrivalTests(SynchronousTestCase):
 class SearchTests(SynchronousTestCase):
     def test_the_rates_tried_are_whole_numbers(self) -> None:
         search = Search(1000)
-        tried = []
+        tried: list[int] = []
         while not search.over:
+            assert len(tried) < 16, tried
             tried.append(search.rate)
             search.record(held=search.rate <= 1001)
         self.assertEqual(tried, [1000, 2000, 1500, 1250, 1125, 1062, 1031])
