@@ -48,7 +48,8 @@ LEAST_KILLED: Final = 0.9
 
 CPU_SECONDS: Final = 5
 SECONDS: Final = 60
-"""For one file of tests, which takes less than 2 s of processor time without a mutation. A mutant that takes longer counts as killed."""
+"""For one file of tests, which takes less than 2 s of processor time without a mutation. A mutant that takes
+longer counts as killed."""
 
 MEMORY: Final = 4 << 30
 """Bytes of address space of each mutant's process: a loop that appends ends before the machine's memory does."""
