@@ -1,0 +1,40 @@
+"""Exact texts, types and bounds of values of the pure modules. Each test fails with a mutant that all others let live."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.common.option_types import Flag, Seconds, SizeRange
+from echod.load.schedule import Arrival
+from echod.load.search import Search
+
+
+class OptionTypeTests(SynchronousTestCase):
+    def test_a_flags_error_shows_the_text(self) -> None:
+        with self.assertRaises(ValueError) as raised:
+            Flag().from_text("yes")
+        self.assertEqual(str(raised.exception), 'must be true or false, not "yes"')
+
+    def test_a_size_ranges_error_shows_the_value(self) -> None:
+        for value, shown in ((5, "5"), (range(5, 1), "range(5, 1)"), (range(1, 100), "range(1, 100)")):
+            with self.assertRaises(ValueError, msg=value) as raised:
+                SizeRange(2, 9).check(value)
+            expected = f"must be FIRST:LAST or FIRST:LAST:STEP, from 2 to 9, not {shown}"
+            self.assertEqual(str(raised.exception), expected)
+
+    def test_option_types_are_values(self) -> None:
+        self.assertEqual(Seconds(), Seconds(zero=False))
+
+
+class ArrivalTests(SynchronousTestCase):
+    def test_the_values_of_the_option(self) -> None:
+        self.assertEqual([arrival.value for arrival in Arrival], ["uniform", "poisson"])
+
+
+class SearchTests(SynchronousTestCase):
+    def test_the_rates_tried_are_whole_numbers(self) -> None:
+        search = Search(1000)
+        tried: list[int] = []
+        while not search.over:
+            assert len(tried) < 16, tried
+            tried.append(search.rate)
+            search.record(held=search.rate <= 1001)
+        self.assertEqual(tried, [1000, 2000, 1500, 1250, 1125, 1062, 1031])
