@@ -1,4 +1,4 @@
-"""Exact texts, types and bounds of values of the pure modules. Each test fails with a mutant that all others let live."""
+"""Exact texts, types and bounds of pure modules. Each test fails with a mutant that all other tests let live."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
