@@ -9,7 +9,7 @@ import pytest
 
 from tests.interop.test_interop import Peers, c_server, compiled, echod_server
 from tests.support.processes import run
-from tests.support.told import results
+from tests.support.probe_process import results
 
 TURNS = 6
 COUNT = 60

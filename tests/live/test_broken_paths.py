@@ -279,7 +279,7 @@ where("SSH server", peers.greets(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n" +
 where("TLS server", peers.answers(b"\x15\x03\x01\x00\x02\x02\x46"))  # alert protocol_version (RFC 8446 section 6)
 
 EITHER = {
-    "reset at once": {"reset at once", "reset at once but told late"},
+    "reset at once": {"reset at once", "reset at once but reported late"},
     "handshake reset, at once": {"reset at once", "handshake reset"},
 }
 """Whether the kernel tells of the connection before its reset, or with it, is a matter of microseconds."""

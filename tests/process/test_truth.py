@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.netem import FAR, Link, link, needs_links
 from tests.support.processes import TWISTD, daemon
-from tests.support.told import results
+from tests.support.probe_process import results
 
 pytestmark = needs_links
 

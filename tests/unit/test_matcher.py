@@ -22,7 +22,7 @@ def record(sequence: int, size: int = 250, run: int = RUN) -> Record:
 ONE, TWO, THREE = record(1), record(2), record(3)
 STRANGER = record(1, run=OTHER_RUN)
 
-Told = tuple[int, Verdict, int | None, int | None]
+Summary = tuple[int, Verdict, int | None, int | None]
 
 
 def flipped(data: bytes, offset: int, change: int = 1) -> bytes:
@@ -40,19 +40,19 @@ def fragmentations(stream: bytes) -> Iterator[list[bytes]]:
         yield [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if a < b]
 
 
-def told(findings: Sequence[Finding]) -> list[Told]:
+def summaries(findings: Sequence[Finding]) -> list[Summary]:
     return [(each.record.sequence, each.verdict, each.offset, each.other) for each in findings]
 
 
 class MatcherTestCase(SynchronousTestCase):
-    def judged(self, out: Sequence[Record], stream: bytes, *expected: Told) -> None:
+    def judged(self, out: Sequence[Record], stream: bytes, *expected: Summary) -> None:
         """Check what `stream` amounts to, however it is cut."""
         for pieces in fragmentations(stream):
             matcher = Matcher()
             findings = [finding for each in out for finding in matcher.expect(each)]
             for piece in pieces:
                 findings += matcher.feed(piece, 1.0)
-            self.assertEqual(told(findings), list(expected), [len(piece) for piece in pieces])
+            self.assertEqual(summaries(findings), list(expected), [len(piece) for piece in pieces])
 
 
 class InOrderTests(MatcherTestCase):
@@ -107,7 +107,7 @@ class CorruptTests(MatcherTestCase):
             findings = matcher.expect(ONE) + matcher.expect(opaque(2, bytes([seed]) * 9))
             for piece in pieces:
                 findings += matcher.feed(piece, 1.0)
-            results.append(told(findings))
+            results.append(summaries(findings))
         self.assertTrue(all(each == results[0] for each in results))
         self.assertNotIn((1, Verdict.ECHOED, None, None), results[0])
 
@@ -115,7 +115,7 @@ class CorruptTests(MatcherTestCase):
         for out in (opaque(1, bytes(250)), record(1, HEADER_SIZE - 1)):
             matcher = Matcher()
             matcher.expect(out)
-            self.assertEqual(told(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
+            self.assertEqual(summaries(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
 
     def test_what_is_not_clear_yet_is_told_when_asked(self) -> None:
         matcher = Matcher()
@@ -172,14 +172,14 @@ class AbandonedTests(MatcherTestCase):
         matcher.expect(ONE)
         matcher.expect(TWO)
         matcher.abandon(ONE)
-        self.assertEqual(told(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
     def test_one_that_never_comes_is_overtaken_by_nobody(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
         matcher.expect(TWO)
         matcher.abandon(ONE)
-        self.assertEqual(told(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
 
 class UnaskedTests(MatcherTestCase):
@@ -191,20 +191,20 @@ class UnaskedTests(MatcherTestCase):
             for piece in pieces:
                 self.assertEqual(matcher.feed(piece, 1.0), [])
             self.assertTrue(matcher.has_excess)
-            self.assertEqual(told(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
+            self.assertEqual(summaries(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
 
     def test_an_echo_that_begins_twice(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
-        self.assertEqual(told(matcher.feed(ONE.data + ONE.data[:10], 1.0)), [(1, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(ONE.data + ONE.data[:10], 1.0)), [(1, Verdict.ECHOED, None, None)])
         self.assertEqual(matcher.expect(TWO), [])
-        self.assertEqual(told(matcher.feed(ONE.data[10:] + TWO.data, 1.0)), [(2, Verdict.STALE, None, 1)])
+        self.assertEqual(summaries(matcher.feed(ONE.data[10:] + TWO.data, 1.0)), [(2, Verdict.STALE, None, 1)])
 
     def test_bytes_before_any_record_are_no_echo_of_it(self) -> None:
         matcher = Matcher()
         zeros = opaque(1, bytes(250))
         matcher.feed(zeros.data, 1.0)
-        self.assertEqual(told(matcher.expect(zeros)), [(1, Verdict.CORRUPT, 0, None)])
+        self.assertEqual(summaries(matcher.expect(zeros)), [(1, Verdict.CORRUPT, 0, None)])
 
     def test_they_are_held_within_bounds(self) -> None:
         matcher = Matcher()

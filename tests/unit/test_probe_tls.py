@@ -56,12 +56,12 @@ class ConfigurationTests(SynchronousTestCase):
 
     def test_nothing_of_it_without_tls(self) -> None:
         for field in ("tls_ca", "tls_name", "tls_certificate", "tls_key"):
-            self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: of use only with tls")
-        self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: of use only with tls")
-        self.assertEqual(self.refused(tls_ca="x", tls_key="y"), "tls-ca, tls-key: of use only with tls")
+            self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: requires tls")
+        self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: requires tls")
+        self.assertEqual(self.refused(tls_ca="x", tls_key="y"), "tls-ca, tls-key: requires tls")
 
     def test_no_key_without_a_certificate(self) -> None:
-        self.assertEqual(self.refused(tls=True, tls_key="x"), "tls-key: of use only with tls-certificate")
+        self.assertEqual(self.refused(tls=True, tls_key="x"), "tls-key: requires tls-certificate")
 
     def test_names_that_are_none(self) -> None:
         for name in ("a b", "", "[a]", 1):
@@ -186,7 +186,9 @@ class NameTests(SynchronousTestCase):
 
     def test_names_of_no_host(self) -> None:
         refusal = self.refusal("a.example", self.issued(x509.RFC822Name("a@a.example")))
-        self.assertEqual(refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
+        self.assertEqual(
+            refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName has no host name or address")
+        )
 
     def test_an_address_written_as_a_name(self) -> None:
         outcome, detail, _ = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
@@ -203,7 +205,7 @@ class EndTests(SynchronousTestCase):
     def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
         protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
         transport: Any = SimpleNamespace(
-            tcp_reason=Failure(ConnectionLost()), showed_certificate=met, echoes_without_tls=False
+            tcp_reason=Failure(ConnectionLost()), certificate_received=met, echoes_without_tls=False
         )
         protocol.transport = transport
         protocol.step = step

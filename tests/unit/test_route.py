@@ -34,7 +34,7 @@ class RouteTests(SynchronousTestCase):
         for asked, words in (
             ({"target": V6, "family": Family.IPV4}, "ipv4: 2001:db8::1 is an IPv6 address"),
             ({"target": V4, "family": Family.IPV6}, "ipv6: 192.0.2.1 is an IPv4 address"),
-            ({"target": V4, "source": "::1"}, "source: ::1 reaches no IPv4 address"),
+            ({"target": V4, "source": "::1"}, "source: ::1 cannot reach an IPv4 address"),
             ({"target": NAME, "source": "::1", "family": Family.IPV4}, "source: ::1 is not an IPv4 address"),
             ({"target": NAME, "source": "eth0"}, "source: eth0 is not an IPv4 or IPv6 address"),
         ):

@@ -19,7 +19,7 @@ def results(cwd: Path, wrap: Wrap, host: str, port: int = 3005, **asked: Any) ->
 
     They have the fields of `ProbeResult`; enums are their values.
     """
-    command = (sys.executable, "-m", "tests.support.told", host, str(port), json.dumps(asked))
+    command = (sys.executable, "-m", "tests.support.probe_process", host, str(port), json.dumps(asked))
     ran = run(*wrap(*command), cwd=cwd, timeout=60, PYTHONPATH=str(Path(__file__).parents[2]))
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line, object_hook=lambda fields: SimpleNamespace(**fields)) for line in ran.stdout.splitlines()]
