@@ -1,12 +1,12 @@
-"""The public API of the probe: one probe (`probe`), record after record on one connection (`Session`), runs (`prepare_run`).
+"""The public API: one probe (`probe`), record after record on one connection (`Session`), runs (`prepare_run`).
 
 From another Twisted program:
 
     from echod.probe import probe, target
     result = await probe(reactor, target("echo.example.net", 3005), payload=os.urandom(250), timeout=5)
 
-and over TLS with `tls=ClientTLSContext(ClientTLS())`, which is made once and serves any number of probes. docs/library.md
-describes all names.
+and over TLS with `tls=ClientTLSContext(ClientTLS())`, which is made once and serves any number of probes.
+docs/library.md describes all names.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -48,7 +48,9 @@ KINDS = {
     "handshake reset": Diagnosis(Outcome.TLS_FAILED, Step.TLS, "the connection was reset"),
     "handshake silent": Diagnosis(Outcome.TIMEOUT, Step.TLS, "it was not complete after 0.2 s"),
     "expired": Diagnosis(Outcome.TLS_EXPIRED, Step.TLS, r"the certificate expired on \d{4}-\d\d-\d\d"),
-    "not yet valid": Diagnosis(Outcome.TLS_NOT_YET_VALID, Step.TLS, r"the certificate is not valid before \d{4}-\d\d-\d\d"),
+    "not yet valid": Diagnosis(
+        Outcome.TLS_NOT_YET_VALID, Step.TLS, r"the certificate is not valid before \d{4}-\d\d-\d\d"
+    ),
     "wrong authority": Diagnosis(
         Outcome.TLS_UNTRUSTED,
         Step.TLS,

@@ -1,4 +1,4 @@
-"""What came back, in every fragmentation."""
+"""The matcher, for every fragmentation of the stream."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def summaries(findings: Sequence[Finding]) -> list[Summary]:
 
 class MatcherTestCase(SynchronousTestCase):
     def judged(self, out: Sequence[Record], stream: bytes, *expected: Summary) -> None:
-        """Check what `stream` amounts to, however it is cut."""
+        """Check the findings for `stream`, for every way to cut it."""
         for pieces in fragmentations(stream):
             matcher = Matcher()
             findings = [finding for each in out for finding in matcher.expect(each)]
@@ -94,13 +94,13 @@ class CorruptTests(MatcherTestCase):
 
     @given(st.integers(0, 249), st.integers(0, 7))
     def test_a_flipped_bit_never_makes_another_runs_record(self, offset: int, bit: int) -> None:
-        """Also where another record is out, which it might be taken for."""
+        """Also with another record out, for which it could be mistaken."""
         stream = flipped(ONE.data, offset, 1 << bit) + TWO.data
         self.judged([ONE, TWO], stream, (1, Verdict.CORRUPT, offset, None), (2, Verdict.ECHOED, None, None))
 
     @given(st.binary(min_size=40, max_size=600), st.integers(0, 3))
     def test_whatever_comes(self, noise: bytes, seed: int) -> None:
-        """Every cut of any stream comes to the same, and nothing but an echo is taken for one."""
+        """Every cut of any stream gives the same findings, and only an echo is ECHOED."""
         results = []
         for pieces in fragmentations(noise):
             matcher = Matcher()
@@ -117,7 +117,7 @@ class CorruptTests(MatcherTestCase):
             matcher.expect(out)
             self.assertEqual(summaries(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
 
-    def test_what_is_not_clear_yet_is_told_when_asked(self) -> None:
+    def test_progress_before_the_verdict(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
         self.assertEqual(matcher.feed(flipped(ONE.data, 5)[:20], 1.0), [])
@@ -160,7 +160,7 @@ class OthersTests(MatcherTestCase):
         stream = flipped(TWO.data, 200) + ONE.data
         self.judged([ONE, TWO], stream, (2, Verdict.CORRUPT, 200, None), (1, Verdict.ECHOED, None, None))
 
-    def test_truncated_where_another_follows(self) -> None:
+    def test_truncated_and_another_follows(self) -> None:
         for size in (1, 39, 40, 100, 249):
             stream = ONE.data[:size] + TWO.data
             self.judged([ONE, TWO], stream, (1, Verdict.TRUNCATED, size, 2), (2, Verdict.ECHOED, None, None))
@@ -174,7 +174,7 @@ class AbandonedTests(MatcherTestCase):
         matcher.abandon(ONE)
         self.assertEqual(summaries(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
-    def test_one_that_never_comes_is_overtaken_by_nobody(self) -> None:
+    def test_an_abandoned_record_is_not_overtaken(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
         matcher.expect(TWO)
@@ -182,7 +182,7 @@ class AbandonedTests(MatcherTestCase):
         self.assertEqual(summaries(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
 
-class UnaskedTests(MatcherTestCase):
+class ExcessTests(MatcherTestCase):
     def test_an_echo_that_came_twice(self) -> None:
         for pieces in fragmentations(ONE.data):
             matcher = Matcher()

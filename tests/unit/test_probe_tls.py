@@ -1,4 +1,4 @@
-"""What is asked of TLS, the files it takes, and what of a failure no server at hand produces."""
+"""The options and files of TLS, and the failures that no test server produces."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +42,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertNotIn("\n", str(refusal.exception))
         return str(refusal.exception)
 
-    def test_none_unless_asked_for(self) -> None:
+    def test_none_without_the_option(self) -> None:
         self.assertIsNone(PingConfiguration().client_tls)
         self.assertEqual(PingConfiguration(tls=True).client_tls, ClientTLS())
 
@@ -54,7 +54,7 @@ class ConfigurationTests(SynchronousTestCase):
         made = configure(PingConfiguration, [command_line_layer(PingConfiguration, words)]).client_tls
         self.assertEqual(made, ClientTLS(ca="ca.pem", name="::1", certificate="a.pem", key="a.key", insecure=True))
 
-    def test_nothing_of_it_without_tls(self) -> None:
+    def test_its_options_require_tls(self) -> None:
         for field in ("tls_ca", "tls_name", "tls_certificate", "tls_key"):
             self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: requires tls")
         self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: requires tls")
@@ -116,7 +116,7 @@ class FileTests(SynchronousTestCase):
         path = str(self.pair.certificate)
         self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} holds no PEM private key")
 
-    def test_a_passphrase_is_not_asked_for(self) -> None:
+    def test_a_key_with_a_passphrase_is_refused_without_a_prompt(self) -> None:
         key = load_pem_private_key(self.pair.key.read_bytes(), None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
             self.assertIn("wants a passphrase", self.refused_key(self.key(key, secret=b"x", form=form)))
@@ -221,7 +221,7 @@ class EndTests(SynchronousTestCase):
             self.assertEqual((outcome, step), (Outcome.TLS_CLIENT_CERTIFICATE, Step.TLS))
             self.assertIn(words.partition("alert ")[2], detail)
 
-    def test_the_same_alerts_where_they_cannot_be(self) -> None:
+    def test_the_same_alerts_for_other_reasons(self) -> None:
         problem = self.error("sslv3 alert handshake failure")
         self.assertEqual(self.ended(problem, Step.TLS, met=False)[0], Outcome.TLS_FAILED)
         self.assertEqual(self.ended(problem, Step.ECHO, received=9)[0], Outcome.RESET)
@@ -251,7 +251,7 @@ class HandshakeTests(SynchronousTestCase):
 
 
 class FactsTests(SynchronousTestCase):
-    """What is told of a server's certificate, where OpenSSL does not hand it out."""
+    """The facts of a certificate that OpenSSL does not return."""
 
     def setUp(self) -> None:
         with TemporaryDirectory() as directory:
