@@ -1,4 +1,4 @@
-"""Every way in, every mode, every client: the bytes that come back, and the reason that is told."""
+"""Every listener, every mode, every client: the bytes received, and the close reason."""
 
 import socket
 import ssl
@@ -69,7 +69,7 @@ def reset(client: Client, records: int) -> bytes:
 
 
 CLIENTS = {
-    # client: what it does, the reason with one record, with keep-alive
+    # client: its behaviour, the reason with one record, the reason with keep-alive
     "whole": (whole, CloseReason.ECHOED, CloseReason.ECHOED),
     "bytewise": (bytewise, CloseReason.ECHOED, CloseReason.ECHOED),
     "half-close": (half_close, CloseReason.ECHOED, CloseReason.INCOMPLETE),
@@ -79,7 +79,7 @@ CLIENTS = {
 }
 
 NOTHING_ECHOED = {"silence", "reset"}
-"""The clients that, where one record is echoed, do not send a whole one."""
+"""The clients that do not send a whole record."""
 
 
 @pytest.mark.parametrize("client", CLIENTS)
