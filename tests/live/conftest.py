@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 if TYPE_CHECKING:
-    from tests.support.ways import Files
+    from tests.support.paths import Files
 
 reactor: Any = installed
 
@@ -56,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> "Files":
     """Return the certificates of a server and of a client."""
     # Not above: test_clean_reactor runs this file where there is no package of tests.
     from tests.support.certificates import Authority
-    from tests.support.ways import Files
+    from tests.support.paths import Files
 
     authority = Authority(tmp_path_factory.mktemp("certificates"))
     server = authority.issue("localhost", "::1", file="server")

@@ -18,9 +18,9 @@ from echod.common.addresses import HostPort
 from echod.probe import probe, target
 from echod.server.summary import CloseReason
 from tests.support.live import running
+from tests.support.paths import PATHS, Files, options_of, receive
 from tests.support.processes import abort
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
-from tests.support.ways import PATHS, Files, options_of, receive
 
 reactor: Any = installed
 

@@ -12,8 +12,8 @@ from echod.client.outcomes import Outcome
 from echod.probe import probe, target
 from echod.server.summary import CloseReason
 from tests.support.live import running
+from tests.support.paths import PATHS, Client, Files, options_of, receive, receive_to_end
 from tests.support.sockets import PATIENCE, free_port
-from tests.support.ways import PATHS, Client, Files, options_of, receive, receive_to_end
 
 reactor: Any = installed
 
@@ -36,7 +36,7 @@ async def test_pieces_of_any_size_and_a_half_close(path: str, files: Files) -> N
                 if chance.random() < 0.2:
                     received += receive(client, 1)
                 rest = rest[size:]
-            client.end()
+            client.half_close()
             return received + b"".join(receive_to_end(client))
         finally:
             client.close()

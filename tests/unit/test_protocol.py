@@ -237,7 +237,7 @@ class KeepAliveTests(ProtocolTestCase):
     def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         self.assertEqual(connection.transport.producerState, "paused")
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
@@ -246,7 +246,7 @@ class KeepAliveTests(ProtocolTestCase):
     def test_a_client_that_reads_again_is_resumed(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         connection.transport.flush()
         self.assertEqual(connection.transport.producerState, "producing")
         connection.transport.fin()
@@ -299,7 +299,7 @@ class StreamTests(ProtocolTestCase):
     def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
         connection = self.connect(STREAM, flushing=False)
         connection.send(b"x" * 100_000)
-        connection.transport.clog()
+        connection.transport.fill()
         self.assertEqual(connection.transport.producerState, "paused")
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
@@ -358,7 +358,7 @@ class DrainTests(ProtocolTestCase):
     def test_a_paused_connection_gets_its_echo_before_the_end(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         connection.echo.drain()
         connection.clock.advance(QUIET)
         self.assertFalse(connection.transport.write_shut)

@@ -190,7 +190,7 @@ class StoppingTests(ServiceTestCase):
     def test_stop_before_start(self) -> None:
         service = self.service(succeed(MemoryPort()))
         self.successResultOf(service.stopService())
-        self.assertEqual(self.supervisor.told, [])
+        self.assertEqual(self.supervisor.notifications, [])
 
     def test_stop_between_listening_and_start(self) -> None:
         port = MemoryPort()
@@ -237,16 +237,16 @@ class SupervisedTests(ServiceTestCase):
     def test_ready_when_the_reactor_turns_then_stopping_then_stopped(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
-        self.assertEqual(self.supervisor.told, [])
+        self.assertEqual(self.supervisor.notifications, [])
         self.clock.advance(0)
         transport = self.connect()
         self.assertEqual(service.status(), "listening on 192.0.2.1:3005; 1 connection(s) open")
         stopped = service.stopService()
-        self.assertEqual(self.supervisor.told[1:], ["stopping"])
+        self.assertEqual(self.supervisor.notifications[1:], ["stopping"])
         transport.reset()
         self.successResultOf(stopped)
         self.assertEqual(
-            self.supervisor.told,
+            self.supervisor.notifications,
             ["ready: listening on 192.0.2.1:3005; 0 connection(s) open", "stopping", "stopped"],
         )
 
@@ -255,22 +255,22 @@ class SupervisedTests(ServiceTestCase):
         service.startService()
         self.successResultOf(service.stopService())
         self.clock.advance(0)
-        self.assertEqual(self.supervisor.told, ["stopping", "stopped"])
+        self.assertEqual(self.supervisor.notifications, ["stopping", "stopped"])
 
     def test_reload(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.reload()
-        self.assertEqual((self.loaded, self.supervisor.told), (0, []))
+        self.assertEqual((self.loaded, self.supervisor.notifications), (0, []))
         service.startService()
         self.clock.advance(0)
-        self.supervisor.told.clear()
+        self.supervisor.notifications.clear()
         service.reload()
-        self.assertEqual((self.loaded, self.supervisor.told[0]), (1, "reloading"))
-        self.assertIn("ready", self.supervisor.told[1])
+        self.assertEqual((self.loaded, self.supervisor.notifications[0]), (1, "reloading"))
+        self.assertIn("ready", self.supervisor.notifications[1])
         self.bad_file = True
         service.reload()
         self.assertIn("stays as it was", self.logged())
-        self.assertEqual(len(self.supervisor.told), 4)
+        self.assertEqual(len(self.supervisor.notifications), 4)
 
 
 class DualStackEndpointTests(SynchronousTestCase):
