@@ -1,6 +1,4 @@
-"""echod for `twistd -y`: the daemon that a configuration file describes.
-
-The file is the one that ECHOD_CONFIG names, or echod.toml beside this one:
+"""echod for `twistd -y`: the daemon, configured by the TOML file in ECHOD_CONFIG or by echod.toml beside this file:
 
     ECHOD_CONFIG=/etc/echod/echod.toml twistd -n --pidfile= -y echod.tac
 """

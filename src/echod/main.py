@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plugin_error(prog: str, problem: EchodError) -> int:
-    """Report an error, a usage error too, as a monitoring plugin: on standard output, with the status UNKNOWN."""
+    """Report an error, also a usage error, as a monitoring plugin: on standard output, with the status UNKNOWN."""
     from echod.ping.nagios import PluginState
 
     if sys.stdout.closed:

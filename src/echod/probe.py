@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from echod.client.attempts import IProbeReactor
 from echod.client.config import ClientTLS
-from echod.client.course import Clocks
+from echod.client.deadline import Clocks
 from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
 from echod.client.probe import probe, target
 from echod.client.record import Record, described

@@ -15,9 +15,8 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
 
-from echod.client import record_sources as source
 from echod.client.outcomes import Outcome, ProbeResult, Step
-from echod.client.record import described
+from echod.client.record import described, described_records
 from echod.probe import ClientTLS, ClientTLSContext, PingConfiguration, Session, prepare_run, probe, target
 from tests.support import peers
 from tests.support.broken import kinds_of
@@ -256,7 +255,7 @@ async def _(lab: Lab) -> ProbeResult:
     results: list[ProbeResult] = []
     configuration = PingConfiguration(count=2, interval=0.0)
     there = target("127.0.0.1", lab.peer(peers.one_behind()))
-    await prepare_run(reactor, there, configuration, source.describing(RUN), results.append).start()
+    await prepare_run(reactor, there, configuration, described_records(RUN), results.append).start()
     return results[1]
 
 

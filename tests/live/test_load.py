@@ -1,4 +1,4 @@
-"""A generator over real sockets: every record that was due is told once, whatever the peer does."""
+"""A generator over real sockets: every due record is counted once, whatever the peer does."""
 
 import socket
 import time
@@ -12,7 +12,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 
 from echod.client.outcomes import Outcome
-from echod.client.record_sources import describing
+from echod.client.record import described_records
 from echod.common.addresses import HostPort
 from echod.load.config import LoadConfiguration, shares
 from echod.load.generator import Generator
@@ -26,8 +26,8 @@ from tests.support.sockets import free_port
 reactor: Any = installed
 
 
-class Loading:
-    """A generator, and what it has told."""
+class GeneratorRun:
+    """A generator and its statistics."""
 
     def __init__(self, port: int, *, fast: bool = True, **options: Any) -> None:
         self.statistics = LoadStatistics(1)
@@ -37,56 +37,58 @@ class Loading:
             configuration.route_to(HostPort("127.0.0.1", port)),
             configuration,
             shares(configuration, 1, configuration.rate)[0],
-            describing(7),
+            described_records(7),
             Random(1).random,
             self.statistics.add,
         )
 
     async def run(self) -> LoadStatistics:
-        """Run to the end."""
+        """Run to the end; return the statistics."""
         await self.generator.prepare()
         unfinished = await self.generator.start(time.monotonic())
         self.statistics.finish(self.generator.elapsed, unfinished, interrupted=False)
-        await deferLater(reactor, 0.05)  # connections close
+        await deferLater(reactor, 0.05)  # until its connections are closed
         return self.statistics
 
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("keep", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_all_that_is_due_is_echoed(fast: bool, keep: bool) -> None:
+async def test_every_due_record_is_echoed(fast: bool, keep: bool) -> None:
     async with running(keep_alive=keep) as daemon:
-        found = await Loading(daemon.port, fast=fast, rate=100, connections=4, duration=0.4, keep_alive=keep).run()
-        assert found.outcomes == {Outcome.ECHOED: 40}
+        statistics = await GeneratorRun(
+            daemon.port, fast=fast, rate=100, connections=4, duration=0.4, keep_alive=keep
+        ).run()
+        assert statistics.outcomes == {Outcome.ECHOED: 40}
         assert len(await daemon.ends(4 if keep else 40)) == (4 if keep else 40)
-    assert found.times["response"].count == found.times["service"].count == found.lateness.count == 40
+    assert statistics.times["response"].count == statistics.times["service"].count == statistics.lateness.count == 40
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_closed_loop_ends_with_its_last_record() -> None:
     async with running(keep_alive=True) as daemon:
-        found = await Loading(daemon.port, connections=3, duration=0.3, keep_alive=True).run()
-    assert set(found.outcomes) == {Outcome.ECHOED}
-    assert found.echoed > 30
-    assert 0.299 < found.elapsed < 2
+        statistics = await GeneratorRun(daemon.port, connections=3, duration=0.3, keep_alive=True).run()
+    assert set(statistics.outcomes) == {Outcome.ECHOED}
+    assert statistics.echoed > 30
+    assert 0.299 < statistics.elapsed < 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_that_closes_after_each_record_does_no_wrong() -> None:
+async def test_a_server_may_close_after_each_record() -> None:
     async with running(keep_alive=False) as daemon:
-        found = await Loading(daemon.port, rate=100, connections=2, duration=0.3, keep_alive=True).run()
-    assert found.outcomes == {Outcome.ECHOED: 30}
+        statistics = await GeneratorRun(daemon.port, rate=100, connections=2, duration=0.3, keep_alive=True).run()
+    assert statistics.outcomes == {Outcome.ECHOED: 30}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_record_that_meets_the_close_in_order_goes_out_once_more() -> None:
+async def test_a_record_sent_while_the_server_closes_is_sent_again() -> None:
     def leaves(connection: socket.socket) -> None:
         connection.sendall(receive(connection))
-        receive(connection)  # and closes: in order, for nothing is left unread
+        receive(connection)  # and closes, with FIN and not RST, because it has read everything
 
     with peer(leaves) as port:
-        found = await Loading(port, rate=50, connections=1, duration=0.2, keep_alive=True).run()
-    assert found.outcomes == {Outcome.ECHOED: 10}
+        statistics = await GeneratorRun(port, rate=50, connections=1, duration=0.2, keep_alive=True).run()
+    assert statistics.outcomes == {Outcome.ECHOED: 10}
 
 
 @pytest.mark.parametrize(
@@ -100,50 +102,52 @@ async def test_a_record_that_meets_the_close_in_order_goes_out_once_more() -> No
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_failures_are_told_as_the_probe_tells_them(
+async def test_failures_have_the_outcomes_of_the_probe(
     behave: Callable[[socket.socket], None], outcome: Outcome, keep: bool
 ) -> None:
     with peer(behave) as port:
-        found = await Loading(port, rate=20, connections=2, duration=0.3, timeout=1.0, keep_alive=keep).run()
-    assert found.outcomes == {outcome: 6}
-    assert found.details[outcome]
-    assert found.times == {}
+        statistics = await GeneratorRun(port, rate=20, connections=2, duration=0.3, timeout=1.0, keep_alive=keep).run()
+    assert statistics.outcomes == {outcome: 6}
+    assert statistics.details[outcome]
+    assert statistics.times == {}
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_record_of_before_is_no_echo() -> None:
+async def test_the_previous_record_is_not_an_echo() -> None:
     with peer(one_behind()) as port:
-        found = await Loading(port, rate=20, connections=1, duration=0.2).run()
-    assert found.outcomes == {Outcome.ECHOED: 1, Outcome.STALE: 3}
+        statistics = await GeneratorRun(port, rate=20, connections=1, duration=0.2).run()
+    assert statistics.outcomes == {Outcome.ECHOED: 1, Outcome.STALE: 3}
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_listens() -> None:
-    found = await Loading(free_port(), rate=50, connections=2, duration=0.2, keep_alive=True).run()
-    assert found.outcomes == {Outcome.REFUSED: 10}
+async def test_no_server() -> None:
+    statistics = await GeneratorRun(free_port(), rate=50, connections=2, duration=0.2, keep_alive=True).run()
+    assert statistics.outcomes == {Outcome.REFUSED: 10}
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_too_long_for_a_connection_has_failed() -> None:
+async def test_a_record_that_waits_too_long_for_a_connection_fails() -> None:
     with peer(hears) as port:
-        found = await Loading(port, rate=50, connections=1, duration=0.2, timeout=0.3, keep_alive=True).run()
-    assert found.outcomes == {Outcome.TIMEOUT: 10}
+        statistics = await GeneratorRun(port, rate=50, connections=1, duration=0.2, timeout=0.3, keep_alive=True).run()
+    assert statistics.outcomes == {Outcome.TIMEOUT: 10}
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_stopped_is_unfinished() -> None:
+async def test_records_of_a_stopped_run_are_unfinished() -> None:
     with peer(hears) as port:
-        loading = Loading(port, rate=100, connections=2, duration=60, keep_alive=True)
-        reactor.callLater(0.3, loading.generator.stop)
-        found = await loading.run()
-    assert found.outcomes == {}
-    assert 20 <= found.unfinished <= 40
-    assert found.sent == found.unfinished
+        generator_run = GeneratorRun(port, rate=100, connections=2, duration=60, keep_alive=True)
+        reactor.callLater(0.3, generator_run.generator.stop)
+        statistics = await generator_run.run()
+    assert statistics.outcomes == {}
+    assert 20 <= statistics.unfinished <= 40
+    assert statistics.sent == statistics.unfinished
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_warm_up_is_not_told() -> None:
+async def test_the_warm_up_is_not_counted() -> None:
     async with running(keep_alive=True) as daemon:
-        found = await Loading(daemon.port, rate=100, connections=2, warmup=0.2, duration=0.2, keep_alive=True).run()
-    assert found.outcomes == {Outcome.ECHOED: 20}
-    assert 0.199 < found.elapsed < 1
+        statistics = await GeneratorRun(
+            daemon.port, rate=100, connections=2, warmup=0.2, duration=0.2, keep_alive=True
+        ).run()
+    assert statistics.outcomes == {Outcome.ECHOED: 20}
+    assert 0.199 < statistics.elapsed < 1

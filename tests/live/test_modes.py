@@ -11,11 +11,10 @@ import pytest_twisted
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
 
-from echod.client import record_sources as source
 from echod.client.outcomes import Outcome, ProbeResult, Step
-from echod.client.record import described
+from echod.client.record import described, described_records
 from echod.common.addresses import HostPort
-from echod.ping.statistics import Tally
+from echod.ping.run import RunSummary
 from echod.probe import (
     ClientTLS,
     ClientTLSContext,
@@ -45,12 +44,12 @@ class Run:
     def __init__(self, port: int, host: str = "::1", tls: ClientTLSContext | None = None, **asked: Any) -> None:
         self.results: list[ProbeResult] = []
         configuration = PingConfiguration(**{"interval": 0.0, "timeout": PATIENCE, **asked})
-        records = source.describing(RUN)
+        records = described_records(RUN)
         self.run: ProbeRun = prepare_run(
             reactor, target(host, port), configuration, records, self.results.append, tls=tls
         )
 
-    async def to_its_end(self) -> Tally:
+    async def to_its_end(self) -> RunSummary:
         return await self.run.start()
 
     @property
@@ -96,8 +95,8 @@ async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) 
 async def test_keep_alive() -> None:
     async with running(keep_alive=True) as daemon:
         run = Run(daemon.port, keep_alive=True, count=20)
-        tally = await run.to_its_end()
-        assert (tally.echoed, tally.lost) == (20, 0)
+        summary = await run.to_its_end()
+        assert (summary.echoed, summary.lost) == (20, 0)
         assert [result.reconnected for result in run.results] == [False] * 20
         assert len({result.source for result in run.results}) == 1
         assert len(await daemon.ends(1)) == 1
@@ -109,8 +108,8 @@ async def test_keep_alive() -> None:
 async def test_keep_alive_where_the_server_closes_after_each(interval: float) -> None:
     async with running() as daemon:
         run = Run(daemon.port, keep_alive=True, count=10, interval=interval)
-        tally = await run.to_its_end()
-        assert (tally.echoed, tally.lost) == (10, 0), [result.detail for result in run.results]
+        summary = await run.to_its_end()
+        assert (summary.echoed, summary.lost) == (10, 0), [result.detail for result in run.results]
         assert [result.reconnected for result in run.results] == [False] + [True] * 9
 
 
@@ -118,8 +117,8 @@ async def test_keep_alive_where_the_server_closes_after_each(interval: float) ->
 async def test_overlapping_records() -> None:
     with peers.peer(peers.delays(0.05)) as port:
         run = Run(port, keep_alive=True, count=10, interval=0.005)
-        tally = await run.to_its_end()
-        assert (tally.echoed, tally.lost) == (10, 0)
+        summary = await run.to_its_end()
+        assert (summary.echoed, summary.lost) == (10, 0)
         assert len({result.source for result in run.results}) == 1
 
 
@@ -210,9 +209,9 @@ async def test_a_deadline() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, deadline=0.3, interval=0.05)
         started = time.monotonic()
-        tally = await run.to_its_end()
+        summary = await run.to_its_end()
         assert 0.25 < time.monotonic() - started < PATIENCE / 2
-        assert 2 <= tally.echoed <= 7
+        assert 2 <= summary.echoed <= 7
 
 
 @pytest_twisted.ensureDeferred
@@ -233,8 +232,8 @@ async def test_source_and_family() -> None:
 async def test_each_address() -> None:
     async with running() as daemon:
         run = Run(daemon.port, "localhost", each_address=True, count=2)
-        tally = await run.to_its_end()
-        assert tally.echoed == len(run.results) >= 2
+        summary = await run.to_its_end()
+        assert summary.echoed == len(run.results) >= 2
         assert {result.target.host for result in run.results} == {"localhost"}
         assert {result.sequence for result in run.results} == {1, 2}
 
@@ -257,8 +256,8 @@ async def test_under_tls(tmp_path: Path) -> None:
     for keep_alive in (True, False):
         async with running(keep_alive=keep_alive, **asked):
             run = Run(port, tls=tls, keep_alive=True, count=5)
-            tally = await run.to_its_end()
-            assert tally.echoed == 5, [result.detail for result in run.results]
+            summary = await run.to_its_end()
+            assert summary.echoed == 5, [result.detail for result in run.results]
             assert [result.reconnected for result in run.results] == [False] + [not keep_alive] * 4
             for result in run.results:
                 assert result.tls is not None

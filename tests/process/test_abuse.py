@@ -1,4 +1,4 @@
-"""A minute of everything that clients can do wrong, all at once, beside clients that do nothing wrong."""
+"""All kinds of client misbehaviour at once for a minute, beside correct clients."""
 
 import contextlib
 import os
@@ -19,19 +19,19 @@ from tests.support.sockets import PATIENCE, RECORD, free_port, receive_to_end
 
 SECONDS = float(os.environ.get("ECHOD_ABUSE_SECONDS", "60"))
 WARMING = 10.0
-"""Seconds of abuse before the memory is looked at: it takes what it needs once."""
+"""Seconds of abuse before the first memory measurement: the daemon first grows to its working size."""
 
 TIMEOUT = 2.0
-"""The daemon's, in seconds."""
+"""The daemon's timeout, in seconds."""
 
 LONGEST = TIMEOUT + LINGER + 3.0
-"""Seconds after which a connection is over, whatever its client does, on a busy machine too."""
+"""Upper bound of a connection's duration in seconds, for any client, also on a busy machine."""
 
 Connect = Callable[[], socket.socket]
 
 
 class Abuser:
-    """What a client can do wrong, once, over whatever `connect` gives."""
+    """Misbehaviours of a client, each on a new connection from `connect`."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -52,7 +52,7 @@ class Abuser:
         ]
 
     def drip(self, connect: Connect) -> None:
-        """Send a byte at a time, until the server has enough of it."""
+        """Send one byte at a time until the server closes."""
         with connect() as client:
             ends = time.monotonic() + LONGEST
             while time.monotonic() < ends:
@@ -61,7 +61,7 @@ class Abuser:
         raise AssertionError("a drip was not cut off")
 
     def flood(self, connect: Connect) -> None:
-        """Send far more than a record, and read what there is to read only then."""
+        """Send far more than a record, then read."""
         with connect() as client:
             client.settimeout(LONGEST)
             for _ in range(32):
@@ -69,7 +69,7 @@ class Abuser:
             receive_to_end(client)
 
     def never_read(self, connect: Connect) -> None:
-        """Send for as long as the server takes it, and read nothing."""
+        """Send until the server stops reading, and read nothing."""
         with connect() as client:
             client.settimeout(0.2)
             ends = time.monotonic() + 2 * LONGEST
@@ -80,7 +80,7 @@ class Abuser:
         raise AssertionError("one that never reads was not cut off")
 
     def reset(self, connect: Connect) -> None:
-        """Reset at any moment, at best in the middle of an echo."""
+        """Reset at a random moment, often in the middle of an echo."""
         for _ in range(10):
             client = connect()
             with contextlib.suppress(OSError):
@@ -90,13 +90,13 @@ class Abuser:
             abort(client)
 
     def break_off(self, connect: Connect) -> None:
-        """Send a part of a record, and close."""
+        """Send part of a record, then close."""
         for _ in range(10):
             with connect() as client:
                 client.sendall(RECORD[: self._chance.randrange(len(RECORD))])
 
     def half_open(self, connect: Connect) -> None:
-        """Connect, and say nothing."""
+        """Connect and send nothing."""
         with ExitStack() as held:
             clients = [held.enter_context(connect()) for _ in range(20)]
             for client in clients:
@@ -104,7 +104,7 @@ class Abuser:
                 assert client.recv(1) == b""
 
     def half_close(self, connect: Connect) -> None:
-        """Send less than a record, and a FIN."""
+        """Send less than a record, then a FIN."""
         with connect() as client:
             client.sendall(RECORD[:100])
             client.shutdown(socket.SHUT_WR)
@@ -116,7 +116,7 @@ class Abuser:
             connect().close()
 
     def garbage(self, connect: Connect) -> None:
-        """Send what is neither a record nor TLS."""
+        """Send neither a record nor TLS."""
         for start in (
             b"",
             b"\x16\x03\x01",
@@ -131,7 +131,7 @@ class Abuser:
                     receive_to_end(client)
 
     def stall_the_handshake(self, connect: Connect) -> None:
-        """Begin what could be a TLS handshake, and fall silent."""
+        """Begin a TLS handshake, then send nothing."""
         with connect() as client:
             client.settimeout(LONGEST)
             client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
@@ -140,7 +140,7 @@ class Abuser:
 
 @contextmanager
 def abuse(connects: list[Connect]) -> Iterator[None]:
-    """Do it all at once, over each of `connects`."""
+    """Run all misbehaviours in parallel, over each of `connects`."""
     ending = threading.Event()
     wrong: list[BaseException] = []
 
@@ -172,16 +172,16 @@ def abuse(connects: list[Connect]) -> Iterator[None]:
 
 
 GROWTH = 8192
-"""Kilobytes by which a daemon may be larger afterwards.
+"""Kilobytes by which the daemon may have grown at the end.
 
 Measured over rounds of 15 s, 29,000 connections each: once the first was over, the next ones added less than 100 kB to
 one daemon and 0.4 MB to the other.
-A minute is about 115,000 connections: 75 bytes lost with each would be more. The rest is room for a burst that
+A minute is about 115,000 connections: 75 bytes lost with each would be more. The rest is for a burst that
 is larger than any while it warmed up.
 """
 
 UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
-"""In the environment: what a coverage tracer gathers is no growth of the daemon's."""
+"""Environment without a coverage tracer, whose data would count as growth of the daemon."""
 
 
 def test_a_minute_of_abuse(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The admin server beside a real daemon: who comes near it, and what the echo service notices of that."""
+"""The admin server of a real daemon: addresses, start, drain, TLS metrics."""
 
 import contextlib
 import http.client
@@ -24,18 +24,18 @@ def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 def metric(port: int, name: str) -> float:
-    time.sleep(0.3)  # what was rendered just before is served for a quarter of a second
+    time.sleep(0.3)  # rendered metrics are reused for a quarter of a second
     lines = get(port, "/metrics")[1].splitlines()
     return next(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
 
 
 @pytest.mark.parametrize("how", SERVERS)
-def test_a_bare_port_is_on_both_loopback_addresses_and_no_other(tmp_path: Path, how: str) -> None:
+def test_bare_port_listens_on_both_loopback_addresses_only(tmp_path: Path, how: str) -> None:
     port, admin = free_port(), free_port()
     with daemon(*SERVERS[how], "--port", str(port), "--admin", str(admin), cwd=tmp_path) as echod:
         for host in ("127.0.0.1", "::1"):
@@ -50,7 +50,7 @@ def test_a_bare_port_is_on_both_loopback_addresses_and_no_other(tmp_path: Path, 
     assert "Traceback" not in echod.output
 
 
-def test_an_endpoint_and_a_file(tmp_path: Path) -> None:
+def test_unix_endpoint_from_a_configuration_file(tmp_path: Path) -> None:
     port = free_port()
     configuration = tmp_path / "echod.toml"
     configuration.write_text(f"port = {port}\nadmin = 'unix:{tmp_path}/admin.sock'\n")
@@ -62,23 +62,23 @@ def test_an_endpoint_and_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", SERVERS)
-def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, how: str) -> None:
+def test_invalid_admin_options_give_a_one_line_error(tmp_path: Path, how: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = str(other.getsockname()[1])
-        for given, says, status in (
+        for value, expected, status in (
             (taken, f"cannot listen on admin {taken}: address already in use", 1),
             ("70000", "--admin: must be a whole number from 1 to 65535, not 70000", 2),
-            ("nosuch:1", "'nosuch:1' is no server endpoint", 2),
+            ("nosuch:1", "'nosuch:1' is not a server endpoint", 2),
         ):
-            started = run(*SERVERS[how], "--port", str(free_port()), "--admin", given, cwd=tmp_path)
-            said = started.stdout + started.stderr
-            assert says in said
-            assert "Traceback" not in said
-            assert "listening on" not in said
+            started = run(*SERVERS[how], "--port", str(free_port()), "--admin", value, cwd=tmp_path)
+            output = started.stdout + started.stderr
+            assert expected in output
+            assert "Traceback" not in output
+            assert "listening on" not in output
             assert started.returncode == (status if how == "serve" else 1)
 
 
-def test_the_daemons_own_port_is_taken(tmp_path: Path) -> None:
+def test_echo_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6) as other:
         port = other.getsockname()[1]
         started = run(*ECHOD, "serve", "--port", str(port), "--admin", str(free_port()), cwd=tmp_path)
@@ -86,14 +86,14 @@ def test_the_daemons_own_port_is_taken(tmp_path: Path) -> None:
     assert f"cannot listen on [::]:{port}: address already in use" in started.stderr
 
 
-def test_it_tells_of_the_drain_until_that_is_over(tmp_path: Path) -> None:
+def test_admin_server_outlives_the_drain(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()
     command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--drain-timeout", "15")
     with daemon(*command, cwd=tmp_path) as echod, connected(port) as slow:
         slow.sendall(RECORD[:10])
         until(lambda: get(admin, "/readyz") == (200, "ready\n"))
         until(lambda: metric(admin, "echod_connections_active") == 1)
-        with connected(admin, "127.0.0.1") as page:  # a page that stays open keeps nothing from ending
+        with connected(admin, "127.0.0.1") as page:  # an open live page does not delay the exit
             page.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             echod.process.terminate()
             until(lambda: get(admin, "/readyz") == (503, "draining\n"))
@@ -125,14 +125,14 @@ def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
     def trusting() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(authority.certificate))
 
-    old, aside, foreign = trusting(), trusting(), trusting()
-    with warnings.catch_warnings():  # what is deprecated is what is to be refused here
+    old, other_ciphers, foreign = trusting(), trusting(), trusting()
+    with warnings.catch_warnings():  # the deprecated versions are the ones to be refused
         warnings.simplefilter("ignore", DeprecationWarning)
         old.minimum_version = ssl.TLSVersion.TLSv1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
-    aside.maximum_version = ssl.TLSVersion.TLSv1_2
-    aside.set_ciphers("AES128-SHA256")
+    other_ciphers.maximum_version = ssl.TLSVersion.TLSv1_2
+    other_ciphers.set_ciphers("AES128-SHA256")
     foreign.load_cert_chain(client.certificate, client.key)
 
     def failures(kind: str) -> bool:
@@ -140,10 +140,10 @@ def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
 
     with daemon(*command, cwd=tmp_path):
         handshake(old)
-        handshake(aside)
+        handshake(other_ciphers)
         handshake(ssl.create_default_context())
         exchange(port, b"GET / HTTP/1.1\r\n\r\n")
-        with connected(port):  # and nothing more, as a balancer's check
+        with connected(port):  # without a byte, as a balancer's check
             pass
         for kind in ("version", "cipher", "client-refused", "not-tls", "incomplete"):
             until(lambda kind=kind: failures(kind))  # type: ignore[misc]  # mypy cannot tell a default's type
@@ -152,13 +152,13 @@ def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
         until(lambda: failures("client-certificate"))
 
 
-def test_off_means_off(tmp_path: Path) -> None:
+def test_no_admin_server_by_default(tmp_path: Path) -> None:
     with daemon(*TWISTD, "--port", str(free_port()), cwd=tmp_path) as echod:
         assert len(listeners(echod)) == 1
 
 
 def listeners(echod: Daemon) -> list[str]:
-    """Return the sockets of a process that listen on TCP, by their inodes."""
+    """Return the inodes of a process's listening TCP sockets."""
     own = {str(each.readlink()) for each in Path(f"/proc/{echod.pid}/fd").iterdir()}
     lines = [
         line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]

@@ -1,4 +1,4 @@
-"""Clients of the admin server that mean harm, or ask for too much: what the echo service notices of them."""
+"""Hostile and excessive clients of the admin server: their effect on the echo service."""
 
 import contextlib
 import http.client
@@ -43,7 +43,7 @@ ATTACKS: Sequence[bytes] = (
 
 
 def attack(admin: int, ending: threading.Event) -> None:
-    """Do all of it, again and again, and hold connections with slow headers and unread streams meanwhile."""
+    """Repeat all attacks, with connections held by slow headers and unread streams in parallel."""
     held: list[socket.socket] = []
     while not ending.is_set():
         for data in ATTACKS:
@@ -74,7 +74,7 @@ def attacked(admin: int) -> Iterator[None]:
         attacker.join(2 * PATIENCE)
 
 
-def test_a_hostile_client_gets_nowhere_and_the_echo_does_not_notice(tmp_path: Path) -> None:
+def test_hostile_requests_do_not_affect_the_echo(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()
     command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive")
     with daemon(*command, cwd=tmp_path) as echod:
@@ -97,70 +97,70 @@ def processor_seconds(echod: Daemon) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def ask_without_end(admin: int, ending: threading.Event, asked: list[int]) -> None:
-    """Ask for something else each time, as fast as it goes, so that each request has to be read."""
+def request_without_pause(admin: int, ending: threading.Event, sent: list[int]) -> None:
+    """Send requests that all differ, without pause, so that each must be parsed."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", admin, timeout=PATIENCE)) as client:
         while not ending.is_set():
-            client.request("GET", f"/metrics?{len(asked)}.{id(client)}")
+            client.request("GET", f"/metrics?{len(sent)}.{id(client)}")
             answer = client.getresponse()
             assert answer.read().endswith(b"\n")
-            asked.append(answer.status)
+            sent.append(answer.status)
 
 
-def connect_without_end(admin: int, ending: threading.Event, asked: list[int]) -> None:
-    """Ask on a connection of its own each time, and reset that."""
+def connect_without_pause(admin: int, ending: threading.Event, sent: list[int]) -> None:
+    """Send each request on a new connection, and reset the connection."""
     while not ending.is_set():
         with contextlib.suppress(ConnectionError):
             client = socket.create_connection(("127.0.0.1", admin), PATIENCE)
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
-            asked.append(len(client.recv(16)))
+            sent.append(len(client.recv(16)))
             abort(client)
 
 
-@pytest.mark.parametrize("flood", [ask_without_end, connect_without_end])
-def test_a_flood_takes_a_tenth_of_the_processor(
+@pytest.mark.parametrize("flood", [request_without_pause, connect_without_pause])
+def test_flood_takes_a_tenth_of_the_processor(
     tmp_path: Path, flood: Callable[[int, threading.Event, list[int]], None]
 ) -> None:
     port, admin = free_port(), free_port()
     with daemon(*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", cwd=tmp_path) as echod:
-        ending, asked = threading.Event(), list[int]()
-        clients = [threading.Thread(target=flood, args=(admin, ending, asked)) for _ in range(8)]
+        ending, sent = threading.Event(), list[int]()
+        clients = [threading.Thread(target=flood, args=(admin, ending, sent)) for _ in range(8)]
         for each in clients:
             each.start()
         try:
             time.sleep(0.5)  # until the burst that it may have is spent
-            began, before, served = time.monotonic(), processor_seconds(echod), len(asked)
+            began, before, served = time.monotonic(), processor_seconds(echod), len(sent)
             time.sleep(2)
             share = (processor_seconds(echod) - before) / (time.monotonic() - began)
         finally:
             ending.set()
             for each in clients:
                 each.join(2 * PATIENCE)
-        assert len(asked) - served > 50
+        assert len(sent) - served > 50
         assert share < 0.2  # what the kernel does for its connections outside its calls comes on top
         assert get(admin, "/readyz") == (200, "ready\n")
         assert "Traceback" not in echod.output
 
 
 def full_load(program: Path, port: int, echod: Daemon) -> float:
-    """Echo as fast as it goes for a second, over 64 connections; return the records in it."""
+    """Run a closed-loop load over 64 connections for a second; return the number of records."""
     words = ("-p", str(port), "-P", str(echod.pid), "-c", "64", "-w", "0.1", "-s", "1")
-    told = run(str(program), *words, cwd=program.parent, timeout=2 * PATIENCE)
-    assert told.returncode == 0, told.stderr
-    figures = json.loads(told.stdout)
+    finished = run(str(program), *words, cwd=program.parent, timeout=2 * PATIENCE)
+    assert finished.returncode == 0, finished.stderr
+    figures = json.loads(finished.stdout)
     return float(figures["echoes"] / figures["seconds"])
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (Debian: gcc, libc6-dev)")
-def test_a_thousand_scrapes_a_second_and_full_echo_load_disturb_neither(tmp_path: Path) -> None:
+def test_thousand_scrapes_per_second_beside_a_full_echo_load(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()
     program = tmp_path / "load"
     subprocess.run(("cc", "-O2", "-o", str(program), str(BENCH / "load.c")), check=True)
     scrapes = (sys.executable, str(BENCH / "scrapes.py"), str(admin), "1000", "1.5")
     command = (*TWISTD, "--port", str(port), "--admin", str(admin), "--keep-alive", "--backlog", "128")
-    told = []
+    rounds = []
     with daemon(*command, cwd=tmp_path) as echod:
-        # The tests share two processors with each other, so the quietest turn counts.
+        # Tests run in parallel on two processors: the best round counts.
         for _ in range(5):
             alone = full_load(program, port, echod)
             with subprocess.Popen(scrapes, stdout=subprocess.PIPE, text=True) as scraper:
@@ -168,9 +168,9 @@ def test_a_thousand_scrapes_a_second_and_full_echo_load_disturb_neither(tmp_path
                 assert scraper.stdout is not None
                 scraped = json.loads(scraper.stdout.read())
             assert scraped["answered"] == scraped["due"] == 1500
-            told.append((beside / alone, scraped["seconds"], scraped["p99_us"]))
+            rounds.append((beside / alone, scraped["seconds"], scraped["p99_us"]))
             if beside > 0.85 * alone and scraped["seconds"] < 1.6 and scraped["p99_us"] < 50_000:
                 break
         else:
-            pytest.fail(f"share of the echo that was left, seconds and p99 (µs) of the scrapes, each turn: {told}")
+            pytest.fail(f"share of the echo rate, seconds and p99 (µs) of the scrapes, per round: {rounds}")
         assert "Traceback" not in echod.output

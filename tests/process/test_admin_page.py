@@ -1,4 +1,4 @@
-"""The page, in a real browser."""
+"""The live page in a real browser."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def number(text: str) -> float:
     return float(text.split(maxsplit=1)[0].replace(",", ""))
 
 
-def test_what_an_operator_sees(tmp_path: Path) -> None:
+def test_live_page(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()
     pair = Authority(tmp_path).issue("localhost")
     tls = ("--tls-port", str(free_port()), "--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
@@ -49,7 +49,7 @@ def test_what_an_operator_sees(tmp_path: Path) -> None:
                 page.be("dark" if dark else "light")
                 assert page.value("document.documentElement.scrollWidth") <= width
                 page.picture(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
-            # By keyboard alone: the first stop is the button, and then the graphs' tables.
+            # By keyboard only: the first tab stop is the button, then the tables of the graphs.
             page.press(*TAB)
             assert page.value("document.activeElement.id") == "pause"
             page.press(*ENTER)

@@ -1,4 +1,4 @@
-"""The daemon as an operator starts it, probed as an operator probes it."""
+"""The daemon as a process: start, exchange, errors, stop."""
 
 import contextlib
 import shutil
@@ -52,7 +52,7 @@ def test_either_transport_serves(tmp_path: Path, how: str, words: tuple[str, ...
 
 
 @pytest.mark.parametrize("how", ["twistd", "serve"])
-def test_help_tells_of_the_transports(tmp_path: Path, how: str) -> None:
+def test_help_names_the_transports(tmp_path: Path, how: str) -> None:
     shown = " ".join(run(*SERVERS[how], "--help", cwd=tmp_path).stdout.split())
     assert "--transport" in shown
     assert "fast (needs Linux's epoll) or stock (plain Twisted)" in shown
@@ -77,7 +77,7 @@ def test_one_dual_stack_listener_with_its_backlog(tmp_path: Path) -> None:
 
 @needs_ss
 @needs_namespaces
-def test_dual_stack_where_the_host_says_otherwise(tmp_path: Path) -> None:
+def test_dual_stack_with_bindv6only(tmp_path: Path) -> None:
     command = in_new_namespace((*TWISTD, "--port", "3005"), "echo 1 > /proc/sys/net/ipv6/bindv6only")
     with daemon(*command, cwd=tmp_path) as echod:
         listed = run(*inside(echod, "ss", "-Hltn"), cwd=tmp_path).stdout.split()
@@ -87,14 +87,14 @@ def test_dual_stack_where_the_host_says_otherwise(tmp_path: Path) -> None:
 
 
 @needs_namespaces
-def test_ipv6_switched_off(tmp_path: Path) -> None:
+def test_ipv6_disabled(tmp_path: Path) -> None:
     command = in_new_namespace((*TWISTD, "--port", "3005"), "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
     with daemon(*command, cwd=tmp_path) as echod:
         assert run(*inside(echod, *ECHOD, "ping", "-c", "1", "127.0.0.1"), cwd=tmp_path).returncode == 0
         assert run(*inside(echod, *ECHOD, "ping", "-c", "1", "::1"), cwd=tmp_path).returncode == 1
 
 
-def test_silence_and_drips_end_at_the_deadline(tmp_path: Path) -> None:
+def test_silent_and_dripping_clients_end_at_the_deadline(tmp_path: Path) -> None:
     port = free_port()
     server = daemon(*TWISTD, "--port", str(port), "--timeout", "2", cwd=tmp_path)
     with server, connected(port) as silent, connected(port) as dripping:
@@ -112,7 +112,7 @@ def test_silence_and_drips_end_at_the_deadline(tmp_path: Path) -> None:
         assert 1.9 <= time.monotonic() - started < 3
 
 
-def test_the_echo_survives_excess_input(tmp_path: Path) -> None:
+def test_echo_with_excess_input(tmp_path: Path) -> None:
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), cwd=tmp_path):
         for _ in range(5):
@@ -126,7 +126,7 @@ def test_keep_alive_echoes_every_whole_record_before_the_fin(tmp_path: Path) -> 
             assert exchange(port, RECORD * 3 + RECORD[:125]) == RECORD * 3
 
 
-def test_a_client_that_never_reads_costs_no_memory(tmp_path: Path) -> None:
+def test_memory_is_bounded_if_a_client_never_reads(tmp_path: Path) -> None:
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), "--keep-alive", "--timeout", "2", cwd=tmp_path) as echod:
         exchange(port, RECORD)
@@ -146,24 +146,24 @@ def test_a_client_that_never_reads_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", SERVERS)
-def test_the_port_is_taken(tmp_path: Path, how: str) -> None:
+def test_port_in_use(tmp_path: Path, how: str) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6) as other:
         port = other.getsockname()[1]
         started = run(*SERVERS[how], "--port", str(port), cwd=tmp_path)
-    said = started.stdout + started.stderr
+    output = started.stdout + started.stderr
     assert started.returncode == 1
-    assert f"cannot listen on [::]:{port}: address already in use" in said
-    assert len([line for line in said.splitlines() if "echod:" in line or "echod serve:" in line]) == 1
-    assert "Traceback" not in said
+    assert f"cannot listen on [::]:{port}: address already in use" in output
+    assert len([line for line in output.splitlines() if "echod:" in line or "echod serve:" in line]) == 1
+    assert "Traceback" not in output
 
 
-def test_the_port_is_taken_and_twistd_daemonizes(tmp_path: Path) -> None:
+def test_port_in_use_with_daemonizing_twistd(tmp_path: Path) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6) as other:
         started = run(str(BIN / "twistd"), "echod", "--port", str(other.getsockname()[1]), cwd=tmp_path)
     assert started.returncode == 1
     assert "cannot listen" in started.stdout + started.stderr
     assert not (tmp_path / "twistd.pid").exists()
-    # twistd's parent ends as soon as it is told; the child still has to say why.
+    # The parent of twistd exits first; the child writes the reason to its log later.
     until(lambda: "echod: cannot listen" in (tmp_path / "twistd.log").read_text())
 
 
@@ -193,7 +193,7 @@ def test_twistd_daemonizes(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize(("how", "status"), [("twistd", 1), ("serve", 2)])
-def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, how: str, status: int, words: tuple[str, ...]) -> None:
+def test_invalid_options_give_a_one_line_error(tmp_path: Path, how: str, status: int, words: tuple[str, ...]) -> None:
     (tmp_path / "bad.toml").write_text("prot = 3005\n")
     refused = run(*SERVERS[how], *words, cwd=tmp_path)
     assert refused.returncode == status
@@ -202,7 +202,7 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path, how: str, status:
     assert "Traceback" not in refused.stderr
 
 
-def test_a_configuration_file(tmp_path: Path) -> None:
+def test_configuration_file(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "echod.toml").write_text(f"port = {port}\nrecord-size = 10\n")
     with daemon(*TWISTD, "--config", "echod.toml", "--record-size", "4", cwd=tmp_path):
@@ -219,7 +219,7 @@ def test_endpoints(tmp_path: Path) -> None:
         assert f"listening on [::1]:{other}" in echod.output
 
 
-def test_the_tac_file(tmp_path: Path) -> None:
+def test_tac_file(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "echod.toml").write_text(f"port = {port}\n")
     shutil.copy(TAC, tmp_path)
@@ -233,7 +233,7 @@ def test_the_tac_file(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
-def test_the_example_configuration_is_the_defaults(tmp_path: Path) -> None:
+def test_example_configuration_equals_the_defaults(tmp_path: Path) -> None:
     port = free_port()
     example = TAC.with_name("echod.toml")
     with daemon(*TWISTD, "--config", str(example), "--port", str(port), cwd=tmp_path):
@@ -241,7 +241,7 @@ def test_the_example_configuration_is_the_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how", "status"), [("twistd", -signal.SIGTERM), ("serve", 0)])
-def test_sigterm_lets_a_record_in_flight_finish(tmp_path: Path, how: str, status: int) -> None:
+def test_record_in_flight_finishes_after_sigterm(tmp_path: Path, how: str, status: int) -> None:
     port = free_port()
     with daemon(*SERVERS[how], "--port", str(port), cwd=tmp_path) as echod, connected(port) as client:
         client.sendall(RECORD[:100])
@@ -256,7 +256,7 @@ def test_sigterm_lets_a_record_in_flight_finish(tmp_path: Path, how: str, status
         assert "Traceback" not in echod.output
 
 
-def test_what_overstays_the_stop_is_cut(tmp_path: Path) -> None:
+def test_connections_are_cut_at_the_drain_timeout(tmp_path: Path) -> None:
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), cwd=tmp_path) as echod, connected(port) as client:
         exchange(port, RECORD)
@@ -268,7 +268,7 @@ def test_what_overstays_the_stop_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_does_not_wait(tmp_path: Path, second: signal.Signals) -> None:
+def test_second_signal_cuts_at_once(tmp_path: Path, second: signal.Signals) -> None:
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), cwd=tmp_path) as echod, connected(port):
         exchange(port, RECORD)
@@ -281,10 +281,10 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, second: signal.Signals) -
         assert "Traceback" not in echod.output
 
 
-def test_a_storm_of_resets(tmp_path: Path) -> None:
+def test_many_resets(tmp_path: Path) -> None:
     port = free_port()
     stages = (b"", RECORD[:1], RECORD[:249], RECORD, RECORD * 3, RECORD + b"x" * 5000)
-    # A backlog of 10 overflows under a storm, and each overflow costs its client a second.
+    # A backlog of 10 would overflow, and each overflow delays a client by a second.
     with daemon(*TWISTD, "--port", str(port), "--keep-alive", "--backlog", "511", cwd=tmp_path) as echod:
         exchange(port, RECORD)
         before = echod.settled_descriptors()

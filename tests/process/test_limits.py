@@ -1,4 +1,4 @@
-"""More clients than there is room for: the others do not notice, and nothing is left behind."""
+"""More clients than the limits allow: no effect on the accepted ones, and no leak."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ settle(1000)
 print(len(clients) - closed, flush=True)
 sys.stdin.read()
 """
-"""Connects so many times from one address, says how many of them stay open, and keeps them until its input ends."""
+"""Opens `wanted` connections from one address, prints how many stay open, and keeps them until its input ends."""
 
 needs_descriptors = pytest.mark.skipif(
     resource.getrlimit(resource.RLIMIT_NOFILE)[1] < CROWD + 1000, reason="needs a higher hard limit of open files"
@@ -49,7 +49,7 @@ needs_descriptors = pytest.mark.skipif(
 
 @contextmanager
 def idlers(port: int, number: int) -> Iterator[int]:
-    """Keep so many connections idle, or as many of them as the server lets stay; give how many those are."""
+    """Hold up to `number` idle connections; give how many of them the server accepts."""
     command = (sys.executable, "-c", IDLERS, str(port), str(number))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -70,9 +70,9 @@ def test_ten_thousand_from_one_host(tmp_path: Path) -> None:
             assert held == HELD
             until(lambda: echod.open_descriptors() == before + HELD)
             beside = median_time(port, "127.0.0.2")
-            assert asked(port, "127.0.0.1") == b""
+            assert echo_from(port, "127.0.0.1") == b""
         until(lambda: echod.open_descriptors() == before)
-        assert asked(port, "127.0.0.1") == RECORD
+        assert echo_from(port, "127.0.0.1") == RECORD
         echod.stop()
     assert beside < 10 * alone + 0.01
     assert quiet(echod).count("refused") <= 3
@@ -95,42 +95,42 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
                 used = processor_seconds(echod)
                 time.sleep(1)
                 assert processor_seconds(echod) - used < 0.1
-                assert asked(port, "127.0.0.2") == b""
+                assert echo_from(port, "127.0.0.2") == b""
             until(lambda: echod.open_descriptors() == before)
             assert exchange(port, RECORD) == RECORD
         echod.stop()
     assert 1 < quiet(echod).count("refused") <= 4
 
 
-def test_hardly_any_descriptors(tmp_path: Path) -> None:
+def test_very_few_descriptors(tmp_path: Path) -> None:
     port = free_port()
     command = (*TWISTD, "--port", str(port))
     with daemon("sh", "-c", 'ulimit -n 32; exec "$@"', "sh", *command, cwd=tmp_path) as echod:
         for _ in range(3):
             with connected(port) as one:
-                assert asked(port, "127.0.0.2") == b""
+                assert echo_from(port, "127.0.0.2") == b""
                 one.sendall(RECORD)
                 assert receive_to_end(one) == RECORD
-            until(lambda: asked(port, "127.0.0.2") == RECORD)
+            until(lambda: echo_from(port, "127.0.0.2") == RECORD)
         echod.stop()
     quiet(echod)
 
 
-def test_only_who_is_allowed(tmp_path: Path) -> None:
+def test_access_list(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "access"
     words = ("--allow", "127.0.0.2/32", "--access-log", str(log))
     with daemon(*TWISTD, "--port", str(port), *words, cwd=tmp_path) as echod:
         for _ in range(3):
-            assert asked(port, "127.0.0.1") == b""
-            assert asked(port, "::1") == b""
-            assert asked(port, "127.0.0.2") == RECORD
+            assert echo_from(port, "127.0.0.1") == b""
+            assert echo_from(port, "::1") == b""
+            assert echo_from(port, "127.0.0.2") == RECORD
         echod.stop()
     expected = [("127.0.0.1", "not-allowed"), ("[::1]", "not-allowed"), ("127.0.0.2", "echoed")] * 3
     assert [(peer.rpartition(":")[0], reason) for peer, reason in access_lines(log)] == expected
     quiet(echod)
 
 
-def test_each_limit_has_its_reason(tmp_path: Path) -> None:
+def test_close_reason_of_each_limit(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "access"
     words = ("--max-connections", "3", "--max-connections-per-host", "2", "--allow", "127.0.0.0/29")
     with daemon(*TWISTD, "--port", str(port), *words, "--access-log", str(log), cwd=tmp_path) as echod:
@@ -138,10 +138,10 @@ def test_each_limit_has_its_reason(tmp_path: Path) -> None:
             for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
                 held.enter_context(plain(port, "127.0.0.1", host)())
             for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"):
-                assert asked(port, host) == b""
+                assert echo_from(port, host) == b""
         wait_for_lines(log, 7)
         for number, host in enumerate(("127.0.0.2", "127.0.0.3", "127.0.0.4"), 8):
-            assert asked(port, host) == RECORD
+            assert echo_from(port, host) == RECORD
             wait_for_lines(log, number)
         echod.stop()
     ended = [(peer.partition(":")[0], reason) for peer, reason in access_lines(log)]
@@ -156,8 +156,8 @@ def test_each_limit_has_its_reason(tmp_path: Path) -> None:
     quiet(echod)
 
 
-def asked(port: int, source: str) -> bytes:
-    """Return what a record from `source` brings back: nothing where it is refused."""
+def echo_from(port: int, source: str) -> bytes:
+    """Return the echo of a record from `source`, empty if refused."""
     host = "::1" if ":" in source else "127.0.0.1"
     with plain(port, host, source)() as client, contextlib.suppress(ConnectionError):
         client.sendall(RECORD)
@@ -170,11 +170,11 @@ def wait_for_lines(log: Path, number: int) -> None:
 
 
 def median_time(port: int, source: str) -> float:
-    """Return the seconds that an exchange takes."""
+    """Return the seconds of a median exchange."""
     times = []
     for _ in range(50):
         started = time.monotonic()
-        assert asked(port, source) == RECORD
+        assert echo_from(port, source) == RECORD
         times.append(time.monotonic() - started)
     return statistics.median(times)
 
@@ -185,7 +185,7 @@ def processor_seconds(echod: Daemon) -> float:
 
 
 def quiet(echod: Daemon) -> str:
-    """Return what a daemon has said, which is little, and no traceback."""
+    """Return the output of a daemon; it must be short and without a traceback."""
     assert "Traceback" not in echod.output, echod.output
     assert "Unhandled" not in echod.output, echod.output
     assert len(echod.output) < 4000, echod.output

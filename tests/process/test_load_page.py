@@ -1,4 +1,4 @@
-"""The page of a load's result in a real browser, which reaches no network."""
+"""The report page in a real browser without a network."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DRAWN = """
   return colours.size;
 })
 """
-"""How many opaque colours each chart has."""
+"""The number of opaque colours of each chart."""
 
 PAPER = "getComputedStyle(document.body).backgroundColor"
 FITS = "document.documentElement.scrollWidth <= innerWidth"
@@ -31,7 +31,7 @@ CHARTS = "[...document.querySelectorAll('.chart')].map((chart) => chart.id)"
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pages of a run, of one in which all failed, and of both side by side, with a label that would be markup."""
+    """Pages of a run, of one whose records all failed, and of both side by side; one label looks like markup."""
     home = tmp_path_factory.mktemp("pages")
     number = str(free_port())
     with daemon(*TWISTD, "--port", number, "--keep-alive", "--backlog", "511", cwd=home):
@@ -52,7 +52,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("light", 360), ("dark", 360)])
-def test_charts_are_drawn_and_no_network_is_asked(pages: Path, at: Browser, scheme: str, width: int) -> None:
+def test_charts_are_drawn_without_network_requests(pages: Path, at: Browser, scheme: str, width: int) -> None:
     for name, charts in (("good", 3), ("both", 3), ("bad", 1)):
         page = pages / f"{name}.html"
         at.show(page, width=width, scheme=scheme)
@@ -66,12 +66,12 @@ def test_charts_are_drawn_and_no_network_is_asked(pages: Path, at: Browser, sche
         assert at.picture(pages / f"{name}-{scheme}-{width}.png").stat().st_size > 10_000
 
 
-def test_dark_is_dark(pages: Path, at: Browser) -> None:
+def test_the_dark_scheme(pages: Path, at: Browser) -> None:
     papers = [at.show(pages / "good.html", scheme=scheme).value(PAPER) for scheme in ("light", "dark")]
     assert papers == ["rgb(252, 252, 251)", "rgb(22, 23, 24)"]
 
 
-def test_the_policy_forbids_what_a_network_would_be_asked_for(pages: Path, at: Browser) -> None:
+def test_the_policy_forbids_network_requests(pages: Path, at: Browser) -> None:
     at.show(pages / "good.html")
     at.value("void (document.body.append(Object.assign(new Image(), {src: 'http://192.0.2.1/x.png'})))")
     at.value("void fetch('http://192.0.2.1/').catch(() => {})")
@@ -80,19 +80,19 @@ def test_the_policy_forbids_what_a_network_would_be_asked_for(pages: Path, at: B
     assert not any(address.startswith("http://192.0.2.1") for address in at.answered)
 
 
-def test_what_a_page_says(pages: Path, at: Browser) -> None:
-    told: dict[str, Any] = json.loads((pages / "good.json").read_text(encoding="utf-8"))
+def test_the_text_of_a_page(pages: Path, at: Browser) -> None:
+    report: dict[str, Any] = json.loads((pages / "good.json").read_text(encoding="utf-8"))
     text = at.show(pages / "good.html").value("document.body.innerText")
-    for words in ("320", f"{told['response_time_us']['p99'] / 1000:,.3f} ms", "lost<1%", told["host"]["system"]):
+    for words in ("320", f"{report['response_time_us']['p99'] / 1000:,.3f} ms", "lost<1%", report["host"]["system"]):
         assert words in text
-    assert "Errors by kind\nNone." in text.replace("\n\n", "\n")
+    assert "Failures by kind\nNone." in text.replace("\n\n", "\n")
     text = at.show(pages / "both.html").value("document.body.innerText")
     for words in ("<b>&", "refused", "connection refused", "<b>&: Nothing was echoed."):
         assert words in text
     assert at.value("document.querySelectorAll('b').length") == 0
 
 
-def test_charts_go_with_the_window(pages: Path, at: Browser) -> None:
+def test_charts_are_resized_with_the_window(pages: Path, at: Browser) -> None:
     at.show(pages / "good.html", width=1100)
     wide = at.value("document.querySelector('canvas').width")
     at.resize(width=500)
@@ -101,12 +101,12 @@ def test_charts_go_with_the_window(pages: Path, at: Browser) -> None:
     assert at.value(FITS)
 
 
-def test_the_licence_of_the_charts_is_kept(pages: Path) -> None:
+def test_the_page_has_the_licence_of_the_charts(pages: Path) -> None:
     page = (pages / "good.html").read_text(encoding="utf-8")
     assert "The MIT License (MIT)" in page
     assert "Leon Sorokin" in page
 
 
-def test_the_page_by_standard_output_is_the_same(pages: Path) -> None:
+def test_standard_output_gets_the_same_page(pages: Path) -> None:
     written = run(*ECHOD, "report", "good.json", "<b>&.json", cwd=pages)
     assert written.stdout == (pages / "both.html").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import BIN, ECHOD, run
+from tests.support.sockets import free_port
 
 ROOT = Path(__file__).parents[2]
 INSTALL_PATIENCE = 300.0
@@ -62,6 +63,38 @@ def test_importing_echod_installs_no_reactor(tmp_path: Path) -> None:
         str(BIN / "python"), "-c", f"{imports}; sys.exit('twisted.internet.reactor' in sys.modules)", cwd=tmp_path
     )
     assert checked.returncode == 0
+
+
+HEAVY = {"twisted", "zope", "OpenSSL", "cryptography", "prometheus_client", "hdrh", "dataclasses", "inspect", "json"}
+"""Packages and modules that take 5 ms or more to import (measured: python -X importtime), besides argparse."""
+
+
+def modules_of(*arguments: str, cwd: Path) -> set[str]:
+    """Return the modules that are imported when `echod` has run with these arguments."""
+    script = (
+        "import sys, contextlib\n"
+        "from echod.main import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main(sys.argv[1:])\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    return set(run(str(BIN / "python"), "-c", script, *arguments, cwd=cwd).stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_command_is_imported_when_it_runs_only(tmp_path: Path, option: str) -> None:
+    before = set(run(str(BIN / "python"), "-c", "import sys; print(*sys.modules)", cwd=tmp_path).stdout.split())
+    modules = modules_of(option, cwd=tmp_path) - before
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+    ours = {name for name in modules if name.startswith("echod")}
+    assert ours == {"echod", "echod.main", "echod.cli", "echod.cli.parser", "echod.common", "echod.common.errors"}
+
+
+def test_a_ping_imports_nothing_of_other_commands(tmp_path: Path) -> None:
+    modules = modules_of("ping", "-c", "1", "127.0.0.1", str(free_port()), cwd=tmp_path)
+    assert "echod.ping.command" in modules
+    others = ("echod.load", "echod.admin", "echod.serve", "echod.server", "echod.client.tls", "twisted.web")
+    assert {name for name in modules if name.startswith((*others, "prometheus_client"))} == set()
 
 
 def test_the_readmes_test_command_is_what_the_gate_runs() -> None:

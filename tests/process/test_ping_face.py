@@ -1,4 +1,4 @@
-"""What `echod ping` shows: on real terminals, to pipes, and to a monitoring system."""
+"""The output of `echod ping`: on real terminals, to pipes, and as a monitoring plugin."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class TestTerminals:
             (40, r"seq=3 [\d.]+ ms ::1", r"0/3 lost p50/p99 [\d.]+/[\d.]+ ms  [▁-█]{1,4}"),
         ],
     )
-    def test_the_live_line_stands_below_the_probes(
+    def test_the_live_line_is_below_the_probes(
         self, tmp_path: Path, port: str, columns: int, probe: str, below: str
     ) -> None:
         with terminal(*ping("-i", "0.3", "::1", port), cwd=tmp_path, columns=columns) as at:
@@ -67,7 +67,7 @@ class TestTerminals:
         assert "^C" not in after[4]
 
     @pytest.mark.parametrize("stop", STOPS)
-    def test_every_way_out_leaves_no_live_line(self, tmp_path: Path, port: str, stop: str) -> None:
+    def test_no_live_line_remains_after_a_stop(self, tmp_path: Path, port: str, stop: str) -> None:
         with terminal(*ping("-i", "0.1", "::1", port), cwd=tmp_path) as at:
             at.wait_for("3 echoed, 0 lost (0%)  p50")
             STOPS[stop](at)
@@ -75,10 +75,11 @@ class TestTerminals:
             assert not any("  p50 " in line for line in at.lines)
             assert any("echo statistics ---" in line for line in at.lines)
 
-    def test_an_error_of_its_own_leaves_no_live_line_either(self, tmp_path: Path, port: str) -> None:
+    def test_no_live_line_remains_after_an_internal_error(self, tmp_path: Path, port: str) -> None:
         script = (
             "import sys\n"
-            "from echod.cli import main, views\n"
+            "from echod import main\n"
+            "from echod.ping import views\n"
             "lines = views.result_lines\n"
             "views.result_lines = lambda r, *a, **k: lines(r, *a, **k) if r.sequence < 3 else 1 / 0\n"
             f"sys.exit(main.main(['ping', '-i', '0.2', '::1', '{port}']))"
@@ -86,10 +87,10 @@ class TestTerminals:
         with terminal(sys.executable, "-c", script, cwd=tmp_path) as at:
             assert at.end() == 1
             assert any("seq=2" in line for line in at.lines)
-            assert "Traceback (most recent call last):" in at.lines  # and nothing of the live line behind it
+            assert "Traceback (most recent call last):" in at.lines  # without a rest of the live line
             assert at.lines[-1].startswith("ZeroDivisionError")
 
-    def test_a_run_that_ends_by_itself(self, tmp_path: Path, port: str) -> None:
+    def test_a_run_that_reaches_its_count(self, tmp_path: Path, port: str) -> None:
         with terminal(*ping("-c", "12", "-i", "0", "::1", port), cwd=tmp_path, columns=60) as at:
             assert at.end() == 0
             assert "12 sent, 12 echoed, 0 lost (0%)," in " ".join(at.lines)
@@ -97,7 +98,7 @@ class TestTerminals:
             bars = [line for line in at.lines if re.match(r"\d+\.\d{3} - +\d+\.\d{3} ms", line.strip())]
             assert sum(int(line.split(" ms ")[1].split()[0]) for line in bars) == 12
 
-    def test_another_width_redraws_the_live_line(self, tmp_path: Path, port: str) -> None:
+    def test_a_changed_width_redraws_the_live_line(self, tmp_path: Path, port: str) -> None:
         with terminal(*ping("-i", "60", "::1", port), cwd=tmp_path) as at:
             at.wait_for("1 echoed, 0 lost (0%)  p50")
             at.resize(40)
@@ -192,8 +193,8 @@ class TestPipes:
             pinging = subprocess.Popen(words, stdout=out, stderr=subprocess.PIPE, cwd=tmp_path)
         with os.fdopen(reader, "rb") as lines:
             assert lines.readline().startswith(b"{")
-        _, said = pinging.communicate(timeout=PATIENCE)
-        assert (pinging.returncode, said) == (-signal.SIGPIPE, b"")
+        _, errors = pinging.communicate(timeout=PATIENCE)
+        assert (pinging.returncode, errors) == (-signal.SIGPIPE, b"")
 
     @pytest.mark.skipif(not FULL_DISK.exists(), reason="needs /dev/full")
     def test_a_full_disk_is_one_line(self, tmp_path: Path, port: str) -> None:
@@ -206,7 +207,7 @@ class TestPipes:
             assert pinged.returncode == status
             assert pinged.stderr == "echod ping: cannot write: No space left on device\n"
 
-    def test_a_closed_pipe_where_a_signal_is_answered(self, tmp_path: Path, port: str) -> None:
+    def test_a_closed_pipe_at_sigquit(self, tmp_path: Path, port: str) -> None:
         reader, writer = os.pipe()
         with os.fdopen(writer, "wb") as err:
             words = ping("-i", "60", "::1", port)
@@ -230,7 +231,7 @@ class TestStatuses:
         assert re.fullmatch(r"echod ping: assertion failed: p99<1us: it is \d+\.\d{3} ms\n", broken.stderr)
         assert "3 sent, 3 echoed" in broken.stdout
 
-    def test_an_assertion_that_is_none(self, tmp_path: Path) -> None:
+    def test_a_wrong_assertion(self, tmp_path: Path) -> None:
         pinged = run(*ping("::1", "--assert", "p98<50ms"), cwd=tmp_path)
         why = "must be about one of min, mean, p50, p90, p95, p99, p99.9, max, sent, echoed, lost, not p98"
         assert (pinged.returncode, pinged.stdout, pinged.stderr) == (2, "", f"echod ping: --assert: {why}\n")
@@ -253,6 +254,6 @@ class TestStatuses:
         assert pinged.stdout.count("\n") == 1
         assert (" | sent=" in pinged.stdout) is (status != 3)
 
-    def test_a_plugin_that_is_not_told_when_to_end(self, tmp_path: Path, port: str) -> None:
+    def test_the_default_count_of_a_plugin(self, tmp_path: Path, port: str) -> None:
         pinged = run(*ping("--nagios", "::1", port, "-i", "0"), cwd=tmp_path)
         assert "5 of 5 echoed" in pinged.stdout

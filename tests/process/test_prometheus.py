@@ -50,9 +50,9 @@ class Prometheus:
         return json.loads(text)["data"] if path.startswith("/api") else text
 
     def query(self, expression: str) -> list[float]:
-        """Return the values that an instant query comes to."""
-        told = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
-        return [float(each["value"][1]) for each in told["result"]]
+        """Return the values of an instant query."""
+        result = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+        return [float(each["value"][1]) for each in result["result"]]
 
     def ready(self) -> bool:
         try:
@@ -63,7 +63,7 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, int, int]]:
-    """A Prometheus that scrapes an echod, which has some work behind it; that one's port and its admin port."""
+    """A Prometheus that scrapes an echod with some traffic; the echod's port and admin port."""
     directory = tmp_path_factory.mktemp("prometheus")
     port, tls_port, admin, own = (free_port() for _ in range(4))
     authority = Authority(directory)
@@ -109,7 +109,7 @@ def scraped(admin: int, accept: str = "text/plain") -> str:
     return text
 
 
-def test_promtool_has_nothing_to_say_of_the_metrics(scene: tuple[Prometheus, int, int]) -> None:
+def test_promtool_accepts_the_metrics(scene: tuple[Prometheus, int, int]) -> None:
     assert PROMTOOL is not None
     checked = subprocess.run(
         (PROMTOOL, "check", "metrics"), input=scraped(scene[2]), capture_output=True, text=True, check=False
@@ -117,14 +117,14 @@ def test_promtool_has_nothing_to_say_of_the_metrics(scene: tuple[Prometheus, int
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_it_is_scraped_as_openmetrics(scene: tuple[Prometheus, int, int]) -> None:
+def test_scraped_as_openmetrics(scene: tuple[Prometheus, int, int]) -> None:
     prometheus, _, admin = scene
     targets = prometheus.get("/api/v1/targets")["activeTargets"]
     assert [(each["health"], each["lastError"]) for each in targets] == [("up", "")] * 2
     assert scraped(admin, "application/openmetrics-text;version=1.0.0").endswith("# EOF\n")
 
 
-def test_what_it_counted(scene: tuple[Prometheus, int, int]) -> None:
+def test_counted_values(scene: tuple[Prometheus, int, int]) -> None:
     prometheus, _, _ = scene
     until(lambda: prometheus.query('echod_tls_handshakes_total{version="TLSv1.3",instance=~"127.*"}') == [2.0])
     until(lambda: prometheus.query('echod_tls_handshake_failures_total{kind="not-tls",instance=~"127.*"}') == [1.0])
@@ -135,7 +135,7 @@ def test_what_it_counted(scene: tuple[Prometheus, int, int]) -> None:
     assert 80_000 < left <= 86_400
 
 
-def test_every_query_of_the_dashboard_has_an_answer(scene: tuple[Prometheus, int, int]) -> None:
+def test_every_dashboard_query_has_a_result(scene: tuple[Prometheus, int, int]) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert len(queries) > 20
@@ -145,7 +145,7 @@ def test_every_query_of_the_dashboard_has_an_answer(scene: tuple[Prometheus, int
         assert scene[0].query(query), query
 
 
-def test_the_rules_are_loaded_and_healthy(scene: tuple[Prometheus, int, int]) -> None:
+def test_rules_are_loaded_and_healthy(scene: tuple[Prometheus, int, int]) -> None:
     prometheus = scene[0]
 
     def rules() -> list[Any]:
@@ -153,12 +153,12 @@ def test_the_rules_are_loaded_and_healthy(scene: tuple[Prometheus, int, int]) ->
 
     until(lambda: all(rule["health"] == "ok" for rule in rules()))
     assert {rule["name"] for rule in rules()} == set(re.findall(r"alert: (\w+)", RULES.read_text()))
-    # Every metric that a rule asks for is one that this echod has.
+    # Every metric in a rule is one that echod exports.
     for name in set(re.findall(r"\bechod_\w+", RULES.read_text())):
         assert prometheus.query(name), name
 
 
-def test_the_rules_own_tests() -> None:
+def test_alert_rules_with_promtool() -> None:
     assert PROMTOOL is not None
     tests = ROOT / "tests" / "prometheus" / "alerts_test.yml"
     checked = subprocess.run((PROMTOOL, "test", "rules", str(tests)), capture_output=True, text=True, check=False)
@@ -167,7 +167,7 @@ def test_the_rules_own_tests() -> None:
     assert tested == set(re.findall(r"alert: (\w+)", RULES.read_text()))
 
 
-def test_the_documentation_has_every_metric_and_no_other(scene: tuple[Prometheus, int, int]) -> None:
+def test_documentation_lists_exactly_the_exported_metrics(scene: tuple[Prometheus, int, int]) -> None:
     exposed = set(re.findall(r"^# TYPE (\w+) ", scraped(scene[2]), re.MULTILINE))
     table = set(re.findall(r"^\| `((?:echod|process)_\w+)` \|", PAGE.read_text(), re.MULTILINE))
     ping = {name for name in table if name.startswith("echod_ping_")}

@@ -1,4 +1,4 @@
-"""Restarts and reloads under load: nobody notices."""
+"""Restarts and reloads under load, without effect on clients."""
 
 import signal
 import ssl
@@ -19,7 +19,7 @@ CLIENTS = 8
 SHARING = (*TWISTD, "--port", "3005", "--reuse-port", "--backlog", "511")
 
 
-def test_two_share_a_port(tmp_path: Path) -> None:
+def test_two_processes_share_a_port(tmp_path: Path) -> None:
     port = free_port()
     command = (*TWISTD, "--port", str(port), "--reuse-port", "--access-log")
     logs = tmp_path / "one", tmp_path / "other"
@@ -36,19 +36,19 @@ def test_two_share_a_port(tmp_path: Path) -> None:
 
 @needs_namespaces
 @pytest.mark.parametrize("migrating", [True, False])
-def test_no_client_notices_a_restart(tmp_path: Path, migrating: bool) -> None:
+def test_no_client_fails_during_a_restart(tmp_path: Path, migrating: bool) -> None:
     tally = rolling_restart(tmp_path, migrating=migrating)
     assert not tally.failures, tally
     assert tally.echoed > 1000
-    # A client that comes in the moment of the change asks again after a second.
+    # A client that connects at the moment of the change sends its SYN again after a second.
     assert tally.slowest < 4
 
 
 @needs_namespaces
 @pytest.mark.parametrize("migrating", [True, False])
-def test_a_restart_costs_a_client_that_stays_one_record_at_most(tmp_path: Path, migrating: bool) -> None:
+def test_restart_loses_at_most_one_record_of_a_keep_alive_client(tmp_path: Path, migrating: bool) -> None:
     tally = rolling_restart(tmp_path, "--keep-alive", migrating=migrating)
-    # A record may be on its way while the server closes between two of them.
+    # A record may be in flight while the server closes between two records.
     assert set(tally.failures) <= {"nothing came back"}, tally
     assert tally.failures.total() <= CLIENTS * ROUNDS
     assert tally.echoed > 1000
@@ -71,7 +71,7 @@ def test_the_drain_timeout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("drain_timeout", ["5", "0.2"])
-def test_an_idle_connection_ends_in_order(tmp_path: Path, drain_timeout: str) -> None:
+def test_idle_connection_is_closed_in_order(tmp_path: Path, drain_timeout: str) -> None:
     port, log = free_port(), tmp_path / "access"
     words = ("--keep-alive", "--drain-timeout", drain_timeout, "--access-log", str(log))
     with daemon(*TWISTD, "--port", str(port), *words, cwd=tmp_path) as echod, connected(port) as client:
@@ -85,7 +85,7 @@ def test_an_idle_connection_ends_in_order(tmp_path: Path, drain_timeout: str) ->
     quiet(echod)
 
 
-def test_certificates_change_under_load(tmp_path: Path) -> None:
+def test_certificate_reload_under_load(tmp_path: Path) -> None:
     port, file = free_port(), tmp_path / "both.pem"
     authority = Authority(tmp_path)
     pairs = [authority.issue("echo.test", file=f"pair-{n}") for n in range(ROUNDS)]
@@ -121,7 +121,7 @@ def test_certificates_change_under_load(tmp_path: Path) -> None:
     quiet(echod)
 
 
-def test_the_access_log_moves_under_load(tmp_path: Path) -> None:
+def test_access_log_rotation_under_load(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "access"
     old = [tmp_path / f"access.{n}" for n in range(4)]
     words = ("--port", str(port), "--backlog", "511", "--access-log", str(log))
@@ -140,7 +140,7 @@ def test_the_access_log_moves_under_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
-def test_an_access_log_that_cannot_be_opened_again_stays(tmp_path: Path, number: signal.Signals) -> None:
+def test_old_access_log_stays_open_if_reopening_fails(tmp_path: Path, number: signal.Signals) -> None:
     port, place = free_port(), tmp_path / "logs"
     place.mkdir()
     with daemon(*TWISTD, "--port", str(port), "--access-log", str(place / "access"), cwd=tmp_path) as echod:
@@ -155,7 +155,7 @@ def test_an_access_log_that_cannot_be_opened_again_stays(tmp_path: Path, number:
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
-def test_an_access_log_on_a_full_disk(tmp_path: Path, number: signal.Signals) -> None:
+def test_access_log_on_a_full_disk(tmp_path: Path, number: signal.Signals) -> None:
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), "--access-log", "/dev/full", cwd=tmp_path) as echod:
         for _ in range(2):
@@ -180,7 +180,7 @@ def test_sigusr1_without_an_access_log(tmp_path: Path) -> None:
 
 
 def rolling_restart(directory: Path, *words: str, migrating: bool) -> Tally:
-    """Replace a daemon again and again while clients use it; return how they fared.
+    """Replace a daemon repeatedly while clients use it; return their results.
 
     `migrating`: whether the kernel hands what waits at a socket that closes to another one (net.ipv4.tcp_migrate_req).
     """

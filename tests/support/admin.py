@@ -1,4 +1,4 @@
-"""A daemon in memory with an admin server, and clients of that."""
+"""A daemon in memory with an admin server, and clients of the admin server."""
 
 from typing import Any, cast
 
@@ -7,39 +7,41 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
-from echod.admin.daemon_view import Observed
+from echod.admin.connection_totals import ConnectionTotals
+from echod.admin.daemon_view import DaemonView
 from echod.admin.http_server import AdminChannel, AdminFactory
-from echod.admin.live_page import Live
+from echod.admin.live_page import LivePage
 from echod.admin.metrics import FRESH, Exposition
 from echod.admin.pages import pages
-from echod.admin.reactor_lag import Pulse
-from echod.admin.totals import Totals
+from echod.admin.reactor_lag import ReactorLag
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
 from echod.server.service import EchoService
 from tests.support.memory import MemoryTransport
 
-HERE = IPv4Address("TCP", "127.0.0.1", 9305)
+LOCAL = IPv4Address("TCP", "127.0.0.1", 9305)
 
 
 class Scene:
-    """A daemon in memory, and all that looks at it."""
+    """A daemon in memory, with its view, metrics, live page and admin server."""
 
     def __init__(self, **options: Any) -> None:
         self.reactor = cast("Any", MemoryReactorClock())
-        self.totals = Totals()
+        self.totals = ConnectionTotals()
         options.setdefault("listen", ("tcp:1",))
         configuration = ServerConfiguration(transport="stock", **options)
         self.service: EchoService = make_service(
             configuration, self.reactor, observer=self.totals, waits=self.totals.waits, descriptors=1064
         )
-        self.pulse = Pulse(self.reactor)
+        self.reactor_lag = ReactorLag(self.reactor)
         self.overflows: int | None = 7
-        self.observed = Observed(self.service, self.totals, self.pulse, lambda: self.overflows, lambda: 1_800_000_000.0)
-        self.live = Live(self.observed, "1.2.3")
-        self.exposition = Exposition(self.observed, self.reactor.seconds)
+        self.view = DaemonView(
+            self.service, self.totals, self.reactor_lag, lambda: self.overflows, lambda: 1_800_000_000.0
+        )
+        self.live_page = LivePage(self.view, "1.2.3")
+        self.exposition = Exposition(self.view, self.reactor.seconds)
         self.factory = AdminFactory(
-            self.reactor, pages(self.observed, self.exposition), {"/events": self.live.stream}, self.observed.now
+            self.reactor, pages(self.view, self.exposition), {"/events": self.live_page.respond}, self.view.now
         )
 
     def connect(self) -> MemoryTransport:
@@ -56,7 +58,7 @@ class Scene:
 class Client:
     """A client of the admin server, in memory."""
 
-    def __init__(self, factory: AdminFactory, local: IAddress = HERE) -> None:
+    def __init__(self, factory: AdminFactory, local: IAddress = LOCAL) -> None:
         self.transport = AbortableTransport(hostAddress=local)
         channel = factory.buildProtocol(None)
         self.refused = channel is None
@@ -65,13 +67,13 @@ class Client:
             channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> bytes:
-        """Send, and return all that has come."""
+        """Send, and return all bytes received so far."""
         self.transport.protocol.dataReceived(data)
         return bytes(self.transport.value())
 
     def get(self, path: str = "/healthz", host: str | None = "localhost", method: str = "GET", more: str = "") -> bytes:
-        named = "" if host is None else f"Host: {host}\r\n"
-        return self.send(f"{method} {path} HTTP/1.1\r\n{named}{more}\r\n".encode())
+        host_line = "" if host is None else f"Host: {host}\r\n"
+        return self.send(f"{method} {path} HTTP/1.1\r\n{host_line}{more}\r\n".encode())
 
     @property
     def over(self) -> bool:

@@ -34,11 +34,11 @@ KINDS = {
     "blackhole route": Told(
         Outcome.UNREACHABLE,
         Step.CONNECT,
-        "no way there: a blackhole route, or a link-local address without its interface",
+        "no route: a blackhole route, or a link-local address without its interface",
     ),
     "no such interface": Told(Outcome.UNREACHABLE, Step.CONNECT, "no such interface"),
     "foreign source address": Told(
-        Outcome.CONNECT_FAILED, Step.CONNECT, "the source address is none of this host's"
+        Outcome.CONNECT_FAILED, Step.CONNECT, "the source address is not this host's"
     ),
     # TLS
     "plain echo server": Told(Outcome.TLS_FAILED, Step.TLS, "what answers is an echo server without TLS"),

@@ -1,4 +1,4 @@
-"""A real browser, driven over its DevTools protocol through a pair of pipes, with no way to any network."""
+"""A real browser without network access, controlled by the DevTools protocol over a pair of pipes."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ os.dup2(reads, 3)
 os.dup2(writes, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""--remote-debugging-pipe: commands come in on descriptor 3, answers and events go out on 4, a zero byte ends each."""
+"""--remote-debugging-pipe: commands on descriptor 3, answers and events on 4, each ended by a null byte."""
 
 
 class Browser:
@@ -55,13 +55,13 @@ class Browser:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        self._held = b""
+        self._buffer = b""
         self._number = 0
         self._session: str | None = None
         self._events: list[dict[str, Any]] = []
 
     def open(self) -> Self:
-        """Open its page."""
+        """Open the page."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
@@ -70,24 +70,24 @@ class Browser:
 
     @property
     def requests(self) -> list[str]:
-        """The addresses that were asked for so far."""
-        asked = (event for event in self._events if event["method"] == "Network.requestWillBeSent")
-        return [event["params"]["request"]["url"] for event in asked]
+        """The URLs requested so far."""
+        sent = (event for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [event["params"]["request"]["url"] for event in sent]
 
     @property
     def answered(self) -> list[str]:
-        """The addresses that were asked for and not refused by the page's policy."""
+        """The requested URLs that the page's content security policy did not block."""
         blocked = {
             event["params"]["requestId"]
             for event in self._events
             if event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp"
         }
-        asked = (event["params"] for event in self._events if event["method"] == "Network.requestWillBeSent")
-        return [each["request"]["url"] for each in asked if each["requestId"] not in blocked]
+        sent = (event["params"] for event in self._events if event["method"] == "Network.requestWillBeSent")
+        return [each["request"]["url"] for each in sent if each["requestId"] not in blocked]
 
     @property
     def complaints(self) -> list[str]:
-        """The errors that the page has met: exceptions, and what its policy refused."""
+        """The errors of the page: exceptions, and requests that its content security policy blocked."""
         exceptions = [
             event["params"]["exceptionDetails"]["exception"].get("description", "")
             for event in self._events
@@ -97,7 +97,7 @@ class Browser:
         return exceptions + [entry["text"] for entry in entries if entry["level"] == "error"]
 
     def show(self, page: Path, *, width: int = 1100, height: int = 900, scheme: str = "light") -> Self:
-        """Load a page of this host, in a window of a width and in a colour scheme."""
+        """Load a page from a file, in a window of this size and in a colour scheme."""
         self._events.clear()
         self.resize(width=width, height=height)
         self.be(scheme)
@@ -105,27 +105,27 @@ class Browser:
         return self
 
     def go(self, url: str) -> None:
-        """Load what is at an address."""
+        """Load a URL."""
         self.call("Page.navigate", url=url)
         self._wait_for("Page.loadEventFired")
 
     def be(self, scheme: str) -> None:
-        """Prefer a colour scheme: light or dark."""
+        """Emulate the preferred colour scheme: light or dark."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def resize(self, *, width: int, height: int = 900) -> None:
-        """Give the window another size."""
+        """Change the size of the window."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def value(self, expression: str) -> Any:
-        """Return what a JavaScript expression is worth on the page."""
+        """Return the value of a JavaScript expression on the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def text(self, selector: str) -> str:
-        """Return the text of the first element that fits; an empty one where none does."""
+        """Return the text of the first element that matches; empty if none does."""
         found: str = self.value(f"(document.querySelector({json.dumps(selector)}) || {{}}).textContent || ''")
         return found
 
@@ -137,13 +137,13 @@ class Browser:
             time.sleep(0.05)
 
     def press(self, key: str, code: int) -> None:
-        """Press a key and let it go."""
+        """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
     def picture(self, to: Path) -> Path:
-        """Write what the whole page looks like to a file, as PNG."""
+        """Write a screenshot of the whole page to a PNG file."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         to.write_bytes(base64.b64decode(shot["data"]))
         return to
@@ -151,21 +151,21 @@ class Browser:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol; return its result."""
         self._number += 1
-        said: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        request: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
-            said["sessionId"] = self._session
-        os.write(self._out, json.dumps(said).encode() + b"\0")
+            request["sessionId"] = self._session
+        os.write(self._out, json.dumps(request).encode() + b"\0")
         while True:
-            heard = self._hear()
-            if heard.get("id") == self._number:
-                assert "error" not in heard, heard
-                result: dict[str, Any] = heard["result"]
+            message = self._receive()
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
                 return result
-            if "method" in heard:
-                self._events.append(heard)
+            if "method" in message:
+                self._events.append(message)
 
     def close(self) -> None:
-        os.close(self._out)  # at its end the browser ends too
+        os.close(self._out)  # the browser ends when the pipe is closed
         os.close(self._in)
         try:
             self.process.wait(5)
@@ -175,26 +175,26 @@ class Browser:
 
     def _wait_for(self, event: str) -> None:
         while not any(each["method"] == event for each in self._events):
-            heard = self._hear()
-            if "method" in heard:
-                self._events.append(heard)
+            message = self._receive()
+            if "method" in message:
+                self._events.append(message)
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         deadline = time.monotonic() + 3 * PATIENCE
-        while b"\0" not in self._held:
-            assert time.monotonic() < deadline, "the browser says nothing"
+        while b"\0" not in self._buffer:
+            assert time.monotonic() < deadline, "no message from the browser"
             if select.select([self._in], [], [], 0.5)[0]:
                 piece = os.read(self._in, 1 << 16)
-                assert piece, "the browser is gone"
-                self._held += piece
-        line, _, self._held = self._held.partition(b"\0")
-        heard: dict[str, Any] = json.loads(line)
-        return heard
+                assert piece, "the browser has ended"
+                self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(line)
+        return message
 
 
 @contextmanager
 def browser(home: Path) -> Iterator[Browser]:
-    """Give a browser whose files are in `home`; it is ended afterwards."""
+    """Yield a browser whose files are in `home`; it is stopped afterwards."""
     running = Browser(home)
     try:
         yield running.open()

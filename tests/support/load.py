@@ -1,7 +1,7 @@
-"""Clients that exchange records as fast as they can, and how they fared. A module, and a script.
+"""Clients that exchange records as fast as they can, and their counts. A module and a script.
 
-The script needs nothing but Python, so that it runs in another network namespace as well: it is given port, host,
-number of clients and whether they keep their connections, and runs until its standard input ends.
+The script needs only Python, so that it also runs in another network namespace. Its arguments are port, host, number
+of clients, and "keep" or "one" (records per connection); it runs until its standard input ends.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ Connect = Callable[[], socket.socket]
 
 @dataclass
 class Tally:
-    """How the clients fared."""
+    """The counts of all clients."""
 
     echoed: int = 0
-    """Records that came back byte for byte."""
+    """Records whose echo was correct."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Records that did not, by what happened."""
+    """Failed records by reason."""
     slowest: float = 0.0
-    """Seconds that the slowest echoed record took, its connection included where it had one of its own."""
+    """Seconds of the slowest echoed record; with one connection per record, the connect time is included."""
 
 
 class Load:
-    """So many clients, each in a thread, from `with` to its end or `finish`; then `tally` is complete."""
+    """Clients, one per thread, that run from `with` to its end or `finish`; `tally` is complete then."""
 
     def __init__(self, connect: Connect, *, clients: int = 8, keep_alive: bool = False, pause: float = 0.0) -> None:
-        """`connect` makes a connection, `pause` is in seconds between a client's records.
+        """`connect` opens a connection; `pause` is the time between two records of a client, in seconds.
 
-        One that keeps its connection makes a new one where the server has closed the old.
+        With `keep_alive`, a client opens a new connection if the server has closed the last one.
         """
         self.tally = Tally()
         self._connect = connect
@@ -65,19 +65,19 @@ class Load:
         self.finish()
 
     def finish(self) -> Tally:
-        """End the load, each client after the record under way; return how they fared."""
+        """End each client after its current record; return the counts."""
         self._ending.set()
         for thread in self._threads:
             thread.join(2 * PATIENCE)
         return self.tally
 
     def wait_for_more(self, records: int = 50) -> None:
-        """Wait until so many more records are back, from clients that were running anyway."""
+        """Wait until this many more records are echoed."""
         enough = self.tally.echoed + records
         deadline = time.monotonic() + PATIENCE
         while self.tally.echoed < enough:
             if time.monotonic() > deadline:
-                raise AssertionError(f"the load came to a halt: {self.tally}")
+                raise AssertionError(f"no more echoes: {self.tally}")
             time.sleep(0.01)
 
     def _repeat(self) -> None:
@@ -116,9 +116,9 @@ class Load:
 
 
 class LoadElsewhere:
-    """The script as a process, from `with` to `finish`.
+    """The script in a process, from `with` to `finish`.
 
-    `within` makes the command one that runs somewhere else, such as in a daemon's namespace.
+    `within` is a command prefix that runs the script elsewhere, for example in a daemon's network namespace.
     """
 
     def __init__(
@@ -145,20 +145,20 @@ class LoadElsewhere:
             self._process.communicate()
 
     def finish(self) -> Tally:
-        """End the load; return how its clients fared."""
-        told, _ = self._process.communicate("", 3 * PATIENCE)
-        found = json.loads(told)
-        return Tally(found["echoed"], Counter(found["failures"]), found["slowest"])
+        """End the load; return the counts."""
+        output, _ = self._process.communicate("", 3 * PATIENCE)
+        report = json.loads(output)
+        return Tally(report["echoed"], Counter(report["failures"]), report["slowest"])
 
 
 def plain(port: int, host: str = "::1", source: str = "") -> Connect:
-    """Return what connects by TCP, from the address `source` where there is one."""
+    """Return a function that connects by TCP, from the address `source` if given."""
     origin = (source, 0) if source else None
     return lambda: socket.create_connection((host, port), PATIENCE, origin)
 
 
 def over_tls(port: int, context: ssl.SSLContext, name: str, host: str = "::1") -> Connect:
-    """Return what connects by TLS and expects a certificate for `name`."""
+    """Return a function that connects by TLS and requires a certificate for `name`."""
 
     def connect() -> socket.socket:
         wire = socket.create_connection((host, port), PATIENCE)
@@ -172,7 +172,7 @@ def over_tls(port: int, context: ssl.SSLContext, name: str, host: str = "::1") -
 
 
 def closed(client: socket.socket) -> bool:
-    """Whether the server has closed a connection on which nothing is under way."""
+    """Return whether the server has closed a connection that has no record under way."""
     client.setblocking(False)
     try:
         return not client.recv(1)
@@ -183,7 +183,7 @@ def closed(client: socket.socket) -> bool:
 
 
 def receive_record(client: socket.socket) -> bytes:
-    """Return as many bytes as a record has; fewer where the server closes."""
+    """Return the bytes of one record; fewer if the server closes the connection."""
     echo = b""
     while len(echo) < len(RECORD) and (piece := client.recv(len(RECORD) - len(echo))):
         echo += piece
@@ -191,7 +191,7 @@ def receive_record(client: socket.socket) -> bytes:
 
 
 def receive_to_end(client: socket.socket) -> bytes:
-    """Return all that comes until the server's FIN."""
+    """Return all bytes up to the server's FIN."""
     echo = b""
     while piece := client.recv(65536):
         echo += piece
@@ -199,7 +199,7 @@ def receive_to_end(client: socket.socket) -> bytes:
 
 
 def access_lines(log: Path) -> list[tuple[str, str]]:
-    """Return peer and close reason of each line of an access log; of a file that is not there yet, none."""
+    """Return peer and close reason of each line of an access log; nothing if the file does not exist yet."""
     if not log.exists():
         return []
     lines = (line.split() for line in log.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Standard outputs of every kind, in memory."""
+"""Standard output in memory: a terminal or not, of any width and encoding."""
 
 import io
 import os
@@ -10,7 +10,7 @@ XTERM = {"TERM": "xterm-256color"}
 
 
 class Stream(io.TextIOWrapper):
-    """Text as a process writes it, to a terminal or to none, in an encoding."""
+    """A text stream in memory that is a terminal or not."""
 
     def __init__(self, *, terminal: bool, encoding: str = "utf-8") -> None:
         super().__init__(io.BytesIO(), encoding=encoding, errors="strict", newline="\n")
@@ -24,13 +24,13 @@ class Stream(io.TextIOWrapper):
 
     @property
     def written(self) -> str:
-        """All that was flushed: what a reader has seen by now."""
+        """All flushed text."""
         assert isinstance(self.buffer, io.BytesIO)
         return self.buffer.getvalue().decode(self.encoding)
 
 
 class SizedOutput(Output):
-    """An output whose width is set by hand."""
+    """An output of fixed width."""
 
     columns = 100
 
@@ -42,7 +42,7 @@ class SizedOutput(Output):
 def output(
     *, terminal: bool = True, width: int = 100, encoding: str = "utf-8", environment: Mapping[str, str] = XTERM
 ) -> tuple[SizedOutput, Stream]:
-    """Return an output, and what is written to it."""
+    """Return an output and its stream."""
     stream = Stream(terminal=terminal, encoding=encoding)
     made = SizedOutput(stream, environment)
     made.columns = width
@@ -50,4 +50,4 @@ def output(
 
 
 PIPE = Output(Stream(terminal=False), os.environ)
-"""An output that is no terminal."""
+"""An output that is not a terminal."""

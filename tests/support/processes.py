@@ -1,4 +1,4 @@
-"""The real commands as processes, run outside the repository."""
+"""The real commands as processes, run outside of the repository."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from typing import Self
 from tests.support.sockets import PATIENCE
 
 BIN = Path(sys.executable).parent
-"""Where the commands of the environment under test are."""
+"""The directory of the commands under test."""
 
 ECHOD = (str(BIN / "echod"),)
 TWISTD = (str(BIN / "twistd"), "-n", "--pidfile=", "echod")
 
 
 def run(*command: str, cwd: Path, timeout: float = PATIENCE, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in `cwd`; return its status and what it printed."""
+    """Run a command in `cwd` until it ends; return its status and output."""
     return subprocess.run(
         command,
         cwd=cwd,
@@ -35,7 +35,7 @@ def run(*command: str, cwd: Path, timeout: float = PATIENCE, **environment: str)
 
 
 class Daemon:
-    """A daemon that runs, and what it has said so far."""
+    """A running daemon and its output so far."""
 
     def __init__(self, command: Sequence[str], cwd: Path, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -60,7 +60,7 @@ class Daemon:
         return self.process.pid
 
     def wait_for(self, words: str) -> Self:
-        """Wait until the daemon has said `words`."""
+        """Wait until the output of the daemon contains `words`."""
         until(lambda: words in self.output or self.process.poll() is not None)
         assert words in self.output, self.output
         return self
@@ -80,7 +80,7 @@ class Daemon:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def descriptors(self) -> list[str]:
-        """Return what the open descriptors are of, by their names in /proc."""
+        """Return the targets of the open descriptors, by their names in /proc."""
         names = []
         for each in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
@@ -88,7 +88,7 @@ class Daemon:
         return names
 
     def settled_descriptors(self) -> int:
-        """Return how many descriptors are open once that no longer changes: a client sees the end before it is over."""
+        """Return the number of open descriptors once it is stable: the daemon closes its own after the client has."""
         found = [-1]
         while len(found) < 20 or len(set(found[-20:])) > 1:
             found.append(self.open_descriptors())
@@ -110,7 +110,7 @@ class Daemon:
 
 @contextmanager
 def daemon(*command: str, cwd: Path, ready: str = "listening on", **environment: str) -> Iterator[Daemon]:
-    """Give a daemon that has said `ready`; killed afterwards if it still runs."""
+    """Yield a daemon whose output contains `ready`; it is killed afterwards if it still runs."""
     running = Daemon(command, cwd, environment)
     try:
         yield running.wait_for(ready) if ready else running
@@ -124,7 +124,7 @@ def until(condition: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Wait until `condition()` is true; fail after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.01)
 
 

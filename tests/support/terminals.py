@@ -1,4 +1,4 @@
-"""Commands on a terminal: a pty, with an emulator that shows what a person would see."""
+"""Commands on a pseudo-terminal, with an emulator of its screen."""
 
 import fcntl
 import os
@@ -20,43 +20,43 @@ from tests.support.sockets import PATIENCE
 
 ROWS = 40
 
-_OWN_TERMINAL = """
+_ON_CONTROLLING_TERMINAL = """
 import fcntl, os, sys, termios
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Makes standard input the terminal whose Ctrl-C reaches the command, before it becomes the command."""
+"""Makes standard input the controlling terminal, so that Ctrl-C reaches the command, and then runs the command."""
 
 
 class Terminal:
-    """A command that runs on a terminal, and the terminal's screen."""
+    """A running command, its terminal and the screen of the terminal."""
 
     def __init__(self, command: tuple[str, ...], cwd: Path, columns: int, environment: dict[str, str]) -> None:
-        self._ours, theirs = pty.openpty()
+        self._controller, device = pty.openpty()
         self.screen = pyte.Screen(columns, ROWS)
         self._emulator = pyte.ByteStream(self.screen)
         self.written = b""
-        """All that the command wrote, byte by byte."""
+        """All bytes that the command wrote."""
         self._set_size(columns)
         plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
-            (sys.executable, "-c", _OWN_TERMINAL, *command),
+            (sys.executable, "-c", _ON_CONTROLLING_TERMINAL, *command),
             cwd=cwd,
             env=plain | {"TERM": "xterm-256color"} | environment,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=device,
+            stdout=device,
+            stderr=device,
         )
-        os.close(theirs)
+        os.close(device)
 
     @property
     def lines(self) -> list[str]:
-        """The screen's lines, without the empty ones below the last."""
+        """The lines of the screen, without trailing empty ones."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
 
     def wait_until(self, condition: Callable[[list[str]], bool]) -> list[str]:
-        """Wait until the screen's lines are as they should be; return them."""
+        """Wait until `condition` holds for the lines of the screen; return them."""
         deadline = time.monotonic() + PATIENCE
         while not condition(self.lines):
             assert time.monotonic() < deadline, self.lines
@@ -64,20 +64,20 @@ class Terminal:
         return self.lines
 
     def wait_for(self, words: str) -> list[str]:
-        """Wait until `words` are on the screen, on one line."""
+        """Wait until a line of the screen contains `words`."""
         return self.wait_until(lambda lines: any(words in line for line in lines))
 
     def press(self, key: bytes) -> None:
-        """Type."""
-        os.write(self._ours, key)
+        """Send the bytes of a key to the command."""
+        os.write(self._controller, key)
 
     def resize(self, columns: int) -> None:
-        """Give the terminal another width, as its window would."""
+        """Change the width of the terminal, as a resized window does."""
         self.screen.resize(ROWS, columns)
         self._set_size(columns)
 
     def end(self) -> int:
-        """Wait for the command's end; return its exit status."""
+        """Wait for the end of the command; return its exit status."""
         deadline = time.monotonic() + PATIENCE
         while self._read():
             assert time.monotonic() < deadline, self.lines
@@ -87,20 +87,20 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(PATIENCE)
-        os.close(self._ours)
+        os.close(self._controller)
 
     def _set_size(self, columns: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+        fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
 
     def _read(self) -> bool:
-        """Take in what was written, or wait a little; return False at the end."""
-        if select.select([self._ours], [], [], 0.05)[0]:
+        """Read output, waiting up to 0.05 s for it; return False at its end."""
+        if select.select([self._controller], [], [], 0.05)[0]:
             try:
-                piece = os.read(self._ours, 65536)
-            except OSError:  # EIO: nobody has the other end open any more
+                data = os.read(self._controller, 65536)
+            except OSError:  # EIO: the other end is closed
                 return False
-            self.written += piece
-            self._emulator.feed(piece)
+            self.written += data
+            self._emulator.feed(data)
         return True
 
 
@@ -108,7 +108,7 @@ class Terminal:
 def terminal(
     *command: str, cwd: Path, columns: int = 100, environment: dict[str, str] | None = None
 ) -> Iterator[Terminal]:
-    """Give a command that runs on a terminal; killed afterwards if it still runs."""
+    """Yield a command that runs on a terminal; it is killed afterwards if it still runs."""
     running = Terminal(command, cwd, columns, environment or {})
     try:
         yield running
@@ -119,4 +119,4 @@ def terminal(
 CTRL_C = b"\x03"
 CTRL_BACKSLASH = b"\x1c"
 STOPS = {"Ctrl-C": lambda at: at.press(CTRL_C), "SIGTERM": lambda at: at.process.send_signal(signal.SIGTERM)}
-"""Ways to end what runs on a terminal."""
+"""Ways to stop a command on a terminal, by name."""

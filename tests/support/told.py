@@ -29,7 +29,7 @@ def _main(host: str, port: str, options: str) -> None:
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
-    from echod.client import record_sources as source
+    from echod.client.record import described_records
     from echod.probe import PingConfiguration, ProbeResult, prepare_run, target
 
     asked = json.loads(options)
@@ -41,7 +41,7 @@ def _main(host: str, port: str, options: str) -> None:
         print(text)  # noqa: T201  # the test reads it
 
     async def probes(reactor: Any) -> None:
-        records = source.describing(run=1)
+        records = described_records(run=1)
         await prepare_run(reactor, target(host, int(port)), PingConfiguration(**asked), records, tell).start()
 
     react(lambda reactor: Deferred.fromCoroutine(probes(reactor)))

@@ -1,28 +1,28 @@
-# The lab's machine: run by lab.py as the first process of fresh namespaces, it becomes their systemd.
+# Boots the test machine: lab.py runs it as the first process of new namespaces, and it becomes their systemd.
 #
 #     sh boot.sh DIRECTORY PREFIX BASE SOURCE
 #
-# DIRECTORY is the lab's own, with what goes over the environment under test in DIRECTORY/environment and systemd's
-# configuration in DIRECTORY/manager; PREFIX is that environment, BASE its interpreter's installation, SOURCE where an
-# editable installation has its modules. The last two may be empty.
+# DIRECTORY holds the overlay of the environment under test in DIRECTORY/environment and the configuration of systemd in
+# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the module directory of
+# an editable installation. The last two may be empty.
 set -eu
 directory=$1 prefix=$2 base=$3 source=$4
 
-# The machine's files are this one's, with writes that go to memory.
+# The machine's files are the host's; writes go to memory.
 mount -t tmpfs -o mode=755 lab "$directory/memory"
 mkdir "$directory/memory/written" "$directory/memory/work" "$directory/memory/root"
 mount -t overlay -o "lowerdir=/,upperdir=$directory/memory/written,workdir=$directory/memory/work" lab \
     "$directory/memory/root"
 cd "$directory/memory/root"
 
-# The units name /opt/echod, whatever is there on this machine.
+# The units name /opt/echod, which may exist on the host.
 mkdir -p opt/echod opt/base opt/source
 mount -t overlay -o "ro,lowerdir=$directory/environment:$prefix" lab opt/echod
 [ -z "$base" ] || mount --bind "$base" opt/base
 [ -z "$source" ] || mount --bind "$source" opt/source
 
 mount -t proc -o nosuid,nodev,noexec proc proc
-# This machine's settings stay as they are.
+# The host's settings stay unchanged.
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
@@ -46,15 +46,15 @@ for place in run tmp var/tmp var/log etc/systemd etc/echod; do
 done
 chmod 1777 tmp var/tmp
 cp -R "$directory/manager/." etc/systemd/
-# A machine of its own.
+# A separate host name and machine id.
 : >etc/machine-id
 
 pivot_root . .
 umount -l .
 cd /
-# LoadCredential= mounts what the service then sees.
+# LoadCredential= mounts its directory into the service.
 mount --make-rshared /
-# Only the units of /etc/systemd/system are there, none of this machine's.
+# Only the units of /etc/systemd/system exist, none of the host's.
 exec env -i container=lab LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/etc/systemd/system \
     "$(command -v /usr/lib/systemd/systemd || command -v /lib/systemd/systemd)" \
     --system --unit=multi-user.target --show-status=no --log-target=journal

@@ -1,4 +1,4 @@
-"""A machine of the tests' own: a real systemd as the first process of fresh namespaces.
+"""A test machine: a real systemd as the first process of new namespaces.
 
 It sees this machine's files through an overlay whose writes go to memory, has a network with nothing but a
 loopback, and the environment under test at /opt/echod. It boots in less than a second and leaves nothing behind.
@@ -34,7 +34,7 @@ BASE_UNITS = (
     "systemd-journald.socket",
     "systemd-journald-dev-log.socket",
 )
-"""All that the machine runs beside what is tested: the targets that every unit hangs on, and the journal."""
+"""Units of the machine besides those under test: the targets that every unit depends on, and the journal."""
 
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
@@ -45,14 +45,14 @@ DefaultEnvironment={environment}
 
 
 def _cgroups() -> Path:
-    """Return where the cgroup hierarchy of version 2 is: beside those of version 1, or alone."""
+    """Return the mount point of the cgroup v2 hierarchy, which may be beside those of v1."""
     beside = Path("/sys/fs/cgroup/unified")
     return beside if beside.is_dir() else Path("/sys/fs/cgroup")
 
 
 def _missing() -> str:
     if os.geteuid() != 0:
-        return "needs root, to run a systemd of its own"
+        return "needs root, to boot a separate systemd"
     for command in ("systemctl", "systemd-analyze", "unshare", "nsenter", "setpriv", "pivot_root"):
         if not shutil.which(command):
             return f"needs {command} (Debian: systemd, util-linux)"
@@ -62,7 +62,7 @@ def _missing() -> str:
         return "needs to run in a virtual environment, to show it as /opt/echod"
     if not (_cgroups() / "cgroup.procs").exists() or not os.access(_cgroups(), os.W_OK):
         return "needs cgroups of version 2 that it may add to"
-    # In namespaces of its own, this covers nobody else's /tmp.
+    # In a private mount namespace, this does not hide the host's /tmp.
     steps = (
         "mount -t tmpfs trial /tmp",
         "cd /tmp",
@@ -84,7 +84,7 @@ needs_lab = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
 
 
 class Lab:
-    """The machine, while it runs."""
+    """The running machine."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -97,8 +97,8 @@ class Lab:
         variables = self._prepare_environment()
         self._prepare_manager(variables)
         self._cgroup.mkdir()
-        # The machine ends with the tests, also where they are killed. In this machine's own cgroup its systemd
-        # would take over this machine's processes, so it is not started before it has left that.
+        # The machine ends with the tests, also if they are killed. Within the host's cgroup its systemd would take over
+        # the host's processes, so systemd starts only after leaving that cgroup.
         leaving = ("sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup))
         entering = ("unshare", *NAMESPACES, "--propagation", "private", "--fork", "--kill-child")
         booting = ("sh", str(BOOT), str(self._directory), sys.prefix, self._base, self._source)
@@ -120,7 +120,7 @@ class Lab:
         self.end()
 
     def end(self) -> None:
-        """Kill the machine, and with it all that runs there."""
+        """Kill the machine and all its processes."""
         self._process.kill()
         self._process.communicate(timeout=PATIENCE)
         deadline = time.monotonic() + PATIENCE
@@ -131,16 +131,16 @@ class Lab:
 
     @property
     def root(self) -> Path:
-        """The machine's file system, seen from here."""
+        """The machine's root directory, as a path of the host."""
         return Path(f"/proc/{self._init}/root")
 
     def inside(self, *command: str) -> tuple[str, ...]:
-        """Return `command` as one that runs there."""
+        """Return the command line that runs `command` in the machine."""
         variables = ("LANG=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER=")
         return ("nsenter", "-t", str(self._init), *NAMESPACES, "--wd=/", "--", "env", "-i", *variables, *command)
 
     def run(self, *command: str, patience: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
-        """Run a command there to its end."""
+        """Run a command in the machine to its end."""
         return subprocess.run(
             self.inside(*command),
             stdin=subprocess.DEVNULL,
@@ -152,7 +152,7 @@ class Lab:
         )
 
     def systemctl(self, *words: str) -> str:
-        """Run systemctl there, return what it says; fail, with the journal, where it does."""
+        """Run systemctl in the machine, return its output; if it fails, fail with the journal."""
         done = self.run("systemctl", *words)
         assert done.returncode == 0, f"systemctl {' '.join(words)}: {done.stdout}\n{self.journal()}"
         return done.stdout.strip()
@@ -165,25 +165,25 @@ class Lab:
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
 
     def write(self, path: str, content: str, mode: int = 0o644) -> None:
-        """Write a file there; `path` is absolute."""
+        """Write a file in the machine; `path` is absolute."""
         file = self.root / path.removeprefix("/")
         file.parent.mkdir(exist_ok=True)
         file.write_text(content)
         file.chmod(mode)
 
     def drop_in(self, unit: str, content: str) -> None:
-        """Add to a unit."""
+        """Write a drop-in for a unit."""
         self.write(f"/etc/systemd/system/{unit}.d/test.conf", content)
         self.systemctl("daemon-reload")
 
     def connect(self, port: int, host: str = "::1") -> socket.socket:
-        """Connect to a port there. The socket belongs to that network, whichever thread has it."""
+        """Connect to a port of the machine. The socket stays in the machine's network in every thread."""
         with self._network():
             return socket.create_connection((host, port), PATIENCE)
 
     @contextmanager
     def _network(self) -> Iterator[None]:
-        """Put the calling thread, and no other, into the machine's network."""
+        """Move the calling thread only into the machine's network."""
         ours, theirs = Path("/proc/thread-self/ns/net"), Path(f"/proc/{self._init}/ns/net")
         with ours.open("rb") as here, theirs.open("rb") as there:
             _enter(there.fileno())
@@ -193,7 +193,7 @@ class Lab:
                 _enter(here.fileno())
 
     def _prepare_environment(self) -> dict[str, str]:
-        """Lay out what goes over the environment under test; return the variables that it needs.
+        """Prepare the overlay of the environment under test; return the variables that it needs.
 
         Its commands and its interpreter are named by where they are on this machine, and there the units'
         hardening hides or forbids them: PrivateTmp= /tmp, ProtectHome= /home and /root.
@@ -247,7 +247,7 @@ class Lab:
 
 
 def _enter(namespace: int) -> None:
-    # os.setns came with Python 3.12.
+    # os.setns exists since Python 3.12.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, 0) != 0:
         raise OSError(ctypes.get_errno(), "setns")

@@ -1,4 +1,4 @@
-"""The systemd units, under a systemd that runs."""
+"""The systemd units under a real systemd."""
 
 import re
 import shutil
@@ -46,7 +46,7 @@ needs_analyze = pytest.mark.skipif(
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A machine with the units, the .tac file and the example configuration, its listener that of the socket."""
+    """A machine with the units, the .tac file and the example configuration, listening on the inherited socket."""
     with Lab(tmp_path) as machine:
         for unit in UNITS:
             machine.write(f"/etc/systemd/system/{unit}", (ETC / unit).read_text())
@@ -57,7 +57,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def configuration(options: str = "") -> str:
-    """Return the example configuration as its comments and the units' say that it should be here."""
+    """Return the example configuration, changed as its comments and those of the units require."""
     example = (ETC / "echod.toml").read_text()
     ours = re.sub(r"^# (?=listen = \[\"systemd:)", "", example, flags=re.MULTILINE)
     replaced = ["port", "interface", "backlog", "reuse-port", *re.findall(r"^[a-z-]+", options, re.MULTILINE)]
@@ -78,7 +78,7 @@ def main_pid(lab: Lab, unit: str = "echod.service") -> int:
 @pytest.mark.parametrize(
     "unit", ["echod.service", "echod.socket", "echod@1.service", "echod@1.socket", "echod-admin.socket"]
 )
-def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
+def test_systemd_verifies_the_units(tmp_path: Path, unit: str) -> None:
     units = tmp_path / "etc" / "systemd" / "system"
     units.mkdir(parents=True)
     for ours in UNITS:
@@ -95,12 +95,12 @@ def test_systemd_understands_every_line(tmp_path: Path, unit: str) -> None:
 
 @needs_analyze
 @pytest.mark.parametrize("unit", ["echod.service", "echod@.service"])
-def test_the_exposure_is_at_most_0_3(unit: str) -> None:
+def test_exposure_is_at_most_0_3(unit: str) -> None:
     rated = analyze("security", "--no-pager", "--offline=true", "--threshold=3", str(ETC / unit))
     assert rated.returncode == 0, rated.stdout
 
 
-def test_both_services_run_alike() -> None:
+def test_both_services_have_the_same_settings() -> None:
     one, many = (
         re.findall(r"^[A-Z].*", (ETC / unit).read_text().split("\n[Service]\n")[1], re.MULTILINE)
         for unit in ("echod.service", "echod@.service")
@@ -109,7 +109,7 @@ def test_both_services_run_alike() -> None:
 
 
 @needs_lab
-def test_the_admin_server_has_its_socket_from_systemd(lab: Lab) -> None:
+def test_admin_socket_from_systemd(lab: Lab) -> None:
     lab.write("/etc/echod/echod.toml", configuration('admin = "systemd:domain=INET:name=admin"\n'))
     lab.systemctl("start", "echod.socket", "echod-admin.socket", "echod.service")
     assert exchange(lab) == RECORD
@@ -120,18 +120,18 @@ def test_the_admin_server_has_its_socket_from_systemd(lab: Lab) -> None:
             return receive_to_end(client)
 
     assert get("/readyz").endswith(b"\r\n\r\nready\n")
-    told = get("/metrics")
-    assert b"\nechod_records_echoed_total 1.0\n" in told
-    # As docs/observability.md says of a daemon that sees neither the host's network nor all of /proc.
-    assert b"process_cpu_seconds_total" not in told
+    metrics = get("/metrics")
+    assert b"\nechod_records_echoed_total 1.0\n" in metrics
+    # See docs/observability.md on a daemon without access to the host's network and /proc.
+    assert b"process_cpu_seconds_total" not in metrics
     with lab.connect(9305, "127.0.0.1"):  # and an open connection does not hold up the end
         lab.systemctl("stop", "echod.service")
     assert lab.show("echod.service", "Result") == "success"
 
 
 @needs_lab
-def test_start_waits_until_it_serves(lab: Lab) -> None:
-    # Its configuration is a pipe: it is not ready before it can be.
+def test_start_returns_when_clients_are_served(lab: Lab) -> None:
+    # Its configuration is a pipe: the daemon cannot be ready before the pipe is written.
     lab.write("/etc/echod/pipe", "")
     assert lab.run("sh", "-c", "cd /etc/echod; rm pipe; mkfifo -m 644 pipe").returncode == 0
     lab.drop_in("echod.service", "[Service]\nEnvironment=ECHOD_CONFIG=/etc/echod/pipe\n")
@@ -150,7 +150,7 @@ def test_start_waits_until_it_serves(lab: Lab) -> None:
             starting.kill()
             starting.wait(PATIENCE)
         assert lab.show("echod.service", "ActiveState") == "active"
-        assert receive_to_end(early) == RECORD  # it came before there was a daemon
+        assert receive_to_end(early) == RECORD  # connected before the daemon started
     for host in ("::1", "127.0.0.1"):
         assert exchange(lab, host) == RECORD
     assert lab.show("echod.service", "StatusText") == "listening on [::]:3005; 0 connection(s) open"
@@ -160,7 +160,7 @@ def test_start_waits_until_it_serves(lab: Lab) -> None:
 
 
 @needs_lab
-def test_the_watchdog_replaces_one_that_hangs(lab: Lab) -> None:
+def test_watchdog_restarts_a_process_that_hangs(lab: Lab) -> None:
     lab.drop_in("echod.service", "[Service]\nWatchdogSec=2s\n")
     lab.systemctl("start", "echod.socket", "echod.service")
     time.sleep(2.5)  # longer than the watchdog waits
@@ -177,8 +177,8 @@ def test_the_watchdog_replaces_one_that_hangs(lab: Lab) -> None:
 
 
 @needs_lab
-def test_one_that_cannot_start_says_why_and_keeps_the_port(lab: Lab) -> None:
-    # As it is shipped, the example listens by itself, which the hardening forbids.
+def test_failing_start_logs_the_reason_and_keeps_the_port(lab: Lab) -> None:
+    # The unchanged example opens its own listener, which the hardening forbids.
     lab.write("/etc/echod/echod.toml", (ETC / "echod.toml").read_text())
     lab.systemctl("start", "echod.socket")
     with lab.connect(3005) as client:
@@ -193,7 +193,7 @@ def test_one_that_cannot_start_says_why_and_keeps_the_port(lab: Lab) -> None:
 
 
 @needs_lab
-def test_restarts_under_load_fail_nobody(lab: Lab) -> None:
+def test_no_client_fails_during_restarts_under_load(lab: Lab) -> None:
     lab.systemctl("start", "echod.socket", "echod.service")
     seen = {main_pid(lab)}
     load = Load(lambda: lab.connect(3005), clients=8)
@@ -210,11 +210,11 @@ def test_restarts_under_load_fail_nobody(lab: Lab) -> None:
 
 
 @needs_lab
-def test_a_reload_takes_the_new_certificate_and_keeps_the_connections(lab: Lab, tmp_path: Path) -> None:
+def test_reload_uses_the_new_certificate_and_keeps_connections(lab: Lab, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     old, new = authority.issue("echo.test"), authority.issue("echo.test")
     with_tls(lab, old, 'tls-key = "/etc/echod/tls.key"\n')
-    # The key is root's and a group's: the service is in that group, under whichever name it runs.
+    # The key belongs to root and a group; the service is in that group under any user name.
     lab.drop_in("echod.service", "[Service]\nSupplementaryGroups=daemon\n")
     lab.systemctl("start", "echod.socket", "echod-tls.socket", "echod.service")
     context = ssl.create_default_context(cafile=str(authority.certificate))
@@ -256,7 +256,7 @@ def test_a_reload_takes_the_new_certificate_and_keeps_the_connections(lab: Lab, 
             ending.set()
         for each in comers:
             each.result(PATIENCE)
-    # Some were connecting when it was swapped, one for each thread at most.
+    # At most one client per thread was connecting during the change.
     assert served[served.index(der(new)) :].count(der(old)) <= len(comers)
     assert staying.tally.failures == {}
     assert first == [der(old)] * 8
@@ -265,7 +265,7 @@ def test_a_reload_takes_the_new_certificate_and_keeps_the_connections(lab: Lab, 
 
 
 @needs_lab
-def test_a_key_that_only_root_may_read(lab: Lab, tmp_path: Path) -> None:
+def test_key_that_only_root_may_read(lab: Lab, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     old, new = authority.issue("echo.test"), authority.issue("echo.test")
     with_tls(lab, old, 'tls-key = "/run/credentials/echod.service/tls.key"\n')
@@ -284,7 +284,7 @@ def test_a_key_that_only_root_may_read(lab: Lab, tmp_path: Path) -> None:
 
 
 @needs_lab
-def test_processes_that_share_a_port(lab: Lab) -> None:
+def test_several_processes_on_one_port(lab: Lab) -> None:
     lab.systemctl("enable", "--now", "echod@1.socket", "echod@2.socket")
     served = {1: False, 2: False}
     deadline = time.monotonic() + PATIENCE
@@ -292,7 +292,7 @@ def test_processes_that_share_a_port(lab: Lab) -> None:
         assert exchange(lab) == RECORD
         served = {n: lab.show(f"echod@{n}.service", "ActiveState") == "active" for n in served}
     assert all(served.values())
-    # Each takes its share: with one of them stopped for a moment, some wait, and nobody fails.
+    # Each process gets its share: while one is stopped, some clients wait, and none fails.
     load = Load(lambda: lab.connect(3005), clients=8)
     with load:
         load.wait_for_more()

@@ -9,7 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.cli import process
@@ -18,13 +20,28 @@ from echod.common.options import options_of
 from echod.load.config import LoadConfiguration
 from echod.main import main
 from echod.ping.config import PingConfiguration
-from echod.serve import daemon as launch
+from echod.serve import daemon as serve_daemon
 from echod.serve.twistd_options import Options
 from echod.server.config import ServerConfiguration
 
 
-def written(test: SynchronousTestCase, content: bytes) -> str:
-    """Return the path of a file with `content`, which goes when the test does."""
+class SignalReactor(MemoryReactorClock):
+    """A reactor that keeps the calls from signal handlers until `run_calls`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Callable[[], object]] = []
+
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:
+        self._calls.append(lambda: callable(*args, **kwargs))
+
+    def run_calls(self) -> None:
+        while self._calls:
+            self._calls.pop(0)()
+
+
+def file_of(test: SynchronousTestCase, content: bytes) -> str:
+    """Return the path of a file with `content`, removed when the test ends."""
     directory = TemporaryDirectory()
     test.addCleanup(directory.cleanup)
     path = Path(directory.name, "echod.toml")
@@ -32,7 +49,7 @@ def written(test: SynchronousTestCase, content: bytes) -> str:
     return str(path)
 
 
-class TapTests(SynchronousTestCase):
+class TwistdOptionTests(SynchronousTestCase):
     def parse(self, *words: str) -> Options:
         options = Options()
         options.parseOptions(words)
@@ -46,11 +63,11 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(self.parse("--listen", "tcp:1", "--listen", "tcp:2").configuration.listen, ("tcp:1", "tcp:2"))
 
     def test_a_configuration_file_and_the_command_line(self) -> None:
-        path = written(self, b"port = 4\nkeep-alive = true\n")
+        path = file_of(self, b"port = 4\nkeep-alive = true\n")
         made = self.parse("--config", path, "--no-keep-alive").configuration
         self.assertEqual(made, ServerConfiguration(port=4))
 
-    def test_one_line_for_what_is_wrong(self) -> None:
+    def test_usage_errors_are_one_line(self) -> None:
         for words in (["--port", "70000"], ["--nosuch"], ["more"], ["--config", "/nosuch"], ["--timeout", "nan"]):
             with self.assertRaises(SystemExit) as refused:
                 self.parse(*words)
@@ -65,7 +82,7 @@ class TapTests(SynchronousTestCase):
 
 
 class MainTests(SynchronousTestCase):
-    """What `echod` answers without a network."""
+    """`echod` without a network."""
 
     def call(self, *words: str) -> tuple[object, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -98,7 +115,7 @@ class MainTests(SynchronousTestCase):
             self.assertEqual(err.count("\n"), 1, err)
             self.assertTrue(err.startswith("echod"), err)
 
-    def test_a_plugin_tells_of_usage_errors_as_plugins_do(self) -> None:
+    def test_a_plugin_reports_usage_errors_in_its_format(self) -> None:
         for words in (["::1", "--nosuch"], ["a b"], ["::1", "--json"], ["::1", "--critical", "p98>1ms"]):
             status, out, err = self.call("ping", "--nagios", *words)
             self.assertEqual((status, err), (3, ""), words)
@@ -132,47 +149,90 @@ class MainTests(SynchronousTestCase):
         self.patch(sys, "excepthook", sys.excepthook)
 
 
-class LaunchTests(SynchronousTestCase):
+class DaemonTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "excepthook", sys.excepthook)
 
     def test_a_file_that_is_not_toml(self) -> None:
         for text in (b"port = ", b"\xff\xfe"):
             with self.assertRaises(ConfigurationError) as refused:
-                launch.server_configuration([], written(self, text))
+                serve_daemon.server_configuration([], file_of(self, text))
             self.assertIn("is not TOML", str(refused.exception))
 
     def test_a_tac_file_ends_in_one_line(self) -> None:
         with self.assertRaises(SystemExit) as refused:
-            launch.application_from_file("/nosuch.toml")
+            serve_daemon.application_from_file("/nosuch.toml")
         self.assertIn("cannot read /nosuch.toml: No such file or directory", str(refused.exception.code))
 
-    def test_an_error_of_ours_is_one_line(self) -> None:
+    def test_an_echod_error_is_one_line(self) -> None:
         err = io.StringIO()
         with redirect_stderr(err):
-            process.tell_in_one_line(ListenError, ListenError("cannot listen"), None)
+            process.one_line_excepthook(ListenError, ListenError("cannot listen"), None)
         self.assertEqual(err.getvalue(), "echod: cannot listen\n")
 
     def test_any_other_error_keeps_its_traceback(self) -> None:
-        told: list[object] = []
-        self.patch(sys, "__excepthook__", lambda *problem: told.append(problem[0]))
-        process.tell_in_one_line(ZeroDivisionError, ZeroDivisionError(), None)
-        self.assertEqual(told, [ZeroDivisionError])
+        shown: list[object] = []
+        self.patch(sys, "__excepthook__", lambda *problem: shown.append(problem[0]))
+        process.one_line_excepthook(ZeroDivisionError, ZeroDivisionError(), None)
+        self.assertEqual(shown, [ZeroDivisionError])
 
-    def test_a_second_signal_cuts(self) -> None:
-        handlers: dict[int, Callable[..., None]] = {}
-        self.patch(signal, "signal", handlers.__setitem__)
-        cut: list[str] = []
+    def handlers(self) -> dict[int, Callable[..., None]]:
+        """Return the signal handlers that are installed from now on, by signal."""
+        installed: dict[int, Callable[..., None]] = {}
+        self.patch(signal, "signal", installed.__setitem__)
+        return installed
 
-        class Reactor:
-            def callFromThread(self, call: Callable[[], None]) -> None:
-                call()
-
-        reactor: Any = Reactor()
-        process.on_next_stop_signal(reactor, lambda: cut.append("cut"))
+    def test_a_second_stop_signal_is_handled(self) -> None:
+        handlers, reactor, calls = self.handlers(), SignalReactor(), list[str]()
+        process.on_next_stop_signal(reactor, lambda: calls.append("cut"))
         self.assertEqual(set(handlers), {signal.SIGTERM, signal.SIGINT})
         handlers[signal.SIGTERM](signal.SIGTERM, None)
-        self.assertEqual(cut, ["cut"])
+        self.assertEqual(calls, [])
+        reactor.run_calls()
+        self.assertEqual(calls, ["cut"])
+
+    def test_a_signal_keeps_its_previous_handler(self) -> None:
+        calls = list[str]()
+        for previous, expected in (
+            (lambda number, _: calls.append(f"previous {number}"), [f"previous {signal.SIGHUP}", "ours"]),
+            (signal.SIG_DFL, ["ours"]),
+        ):
+            calls.clear()
+            self.patch(signal, "getsignal", lambda _, previous=previous: previous)
+            handlers, reactor = self.handlers(), SignalReactor()
+            process.on_signal(reactor, signal.SIGHUP, lambda: calls.append("ours"))
+            self.assertEqual(set(handlers), {signal.SIGHUP})
+            handlers[signal.SIGHUP](signal.SIGHUP, None)
+            reactor.run_calls()
+            self.assertEqual(calls, expected)
+
+
+class ReactorRunTests(SynchronousTestCase):
+    def run_of(self, *results: int | Failure) -> process.ReactorRun[int]:
+        reactor = MemoryReactorClock()
+        made: process.ReactorRun[int] = process.ReactorRun(reactor)
+        self.assertFalse(made.finished)
+        for each in results:
+            made.finish(each)
+            self.assertTrue(made.finished)
+        return made
+
+    def test_the_first_result_is_returned(self) -> None:
+        self.assertEqual(self.run_of(1).run(), 1)
+        self.assertEqual(self.run_of(1, 2).run(), 1)
+
+    def test_a_failure_is_raised(self) -> None:
+        self.assertRaises(ListenError, self.run_of(Failure(ListenError("x")), 2).run)
+
+    def test_a_reactor_that_is_stopping_already(self) -> None:
+        reactor = MemoryReactorClock()
+        self.patch(reactor, "stop", self.stopped)
+        made: process.ReactorRun[int] = process.ReactorRun(reactor)
+        made.finish(1)
+        self.assertTrue(made.finished)
+
+    def stopped(self) -> None:
+        raise ReactorNotRunning
 
 
 class DescriptorLimitTests(SynchronousTestCase):
@@ -183,12 +243,12 @@ class DescriptorLimitTests(SynchronousTestCase):
 
 
 class MonotonicClockTests(SynchronousTestCase):
-    def test_the_wall_clock_counts_no_more(self) -> None:
+    def test_timers_do_not_follow_the_wall_clock(self) -> None:
         from twisted.internet.base import ReactorBase
 
         class Reactor(ReactorBase):
             def installWaker(self) -> None:
-                """It never runs, so nothing has to wake it."""
+                """No-op: this reactor never runs."""
 
         wall = [1_000_000.0]
         reactor: Any = Reactor()

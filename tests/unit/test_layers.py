@@ -1,4 +1,4 @@
-"""Imports go down the layers only, and pure modules are pure, as the lists in CONTRIBUTING.md say."""
+"""Imports go down the layers only, and pure modules are pure, by the lists in CONTRIBUTING.md."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ LAYERS = {
 """Packages, and modules directly in `echod`, by layer. Two of the same layer do not import each other."""
 
 PURE = re.findall(r"^- `([\w/]+)`", GUIDE.partition("## Pure modules")[2].partition("\n## ")[0], re.MULTILINE)
-"""Packages and modules that know no Twisted, no I/O, no clock and no randomness."""
+"""Packages and modules that use no Twisted, no I/O, no clock and no randomness."""
 
 IMPURE = {"twisted", "zope", "OpenSSL", "socket", "ssl", "os", "sys", "time", "random", "secrets", "asyncio", "pathlib"}
 
@@ -28,12 +28,12 @@ CLOCKS = {"now", "utcnow", "today"}
 """The functions of datetime that read a clock."""
 
 COMMAND_MODULES = {"main.py", "__main__.py"}
-"""These, the layer `cli`, and the modules of these names know argv, standard output and the global reactor."""
+"""These, the package `cli` and the modules of `COMMAND_NAMES` use argv, standard output and the global reactor."""
 COMMAND_NAMES = {"command.py", "report_command.py", "worker_process.py", "daemon.py", "twistd_options.py"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """Give each module with the name of its package, or with its own name if it is directly in `echod`."""
+    """Yield each module with the name of its package, or with its own name if it is directly in `echod`."""
     for path in sorted(PACKAGE.rglob("*.py")):
         first = path.relative_to(PACKAGE).parts[0]
         if first not in {"__init__.py", "__main__.py"}:
@@ -89,12 +89,12 @@ class LayerTests(SynchronousTestCase):
             named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             self.assertEqual(named & CLOCKS, set(), path)
 
-    def test_only_command_modules_know_the_global_reactor(self) -> None:
+    def test_only_command_modules_use_the_global_reactor(self) -> None:
         for _, path in modules():
             if not is_command_module(path):
                 self.assertNotIn("twisted.internet.reactor", list(imports(path)), path)
 
-    def test_only_command_modules_know_argv_and_standard_output(self) -> None:
+    def test_only_command_modules_use_argv_and_standard_output(self) -> None:
         for _, path in modules():
             if not is_command_module(path):
                 tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -5,17 +5,17 @@ from echod.load.config import CONDITION, LoadConfiguration, shares
 
 
 class LoadConfigurationTests(SynchronousTestCase):
-    def test_a_bare_time_is_the_response_time(self) -> None:
+    def test_a_time_without_a_phase_is_the_response_time(self) -> None:
         for text, phase in (("p99<5ms", "response"), ("service.max<1s", "service"), ("lost<1%", None)):
             self.assertEqual(CONDITION.from_text(text).phase, phase)
 
-    def test_how_much_load_has_to_be_said(self) -> None:
+    def test_the_amount_of_load_is_required(self) -> None:
         for options in ({"rate": 5}, {"connections": 5}, {"find_max": "p99<5ms"}):
             LoadConfiguration(**options)
         with self.assertRaises(ConfigurationError):
             LoadConfiguration()
 
-    def test_what_does_not_go_together(self) -> None:
+    def test_contradicting_options_are_refused(self) -> None:
         for options in (
             {"rate": 1, "ipv4": True, "ipv6": True},
             {"rate": 1, "tls_ca": "ca.pem"},
@@ -27,7 +27,7 @@ class LoadConfigurationTests(SynchronousTestCase):
 
 
 class ShareTests(SynchronousTestCase):
-    def test_the_shares_are_the_whole(self) -> None:
+    def test_the_shares_add_up(self) -> None:
         for connections in (1, 2, 7, 100):
             for processes in (1, 2, 3, 8):
                 configuration = LoadConfiguration(connections=connections)

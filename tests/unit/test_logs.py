@@ -14,8 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 from echod.serve.access_log import AccessLog
-from echod.serve.access_log_lines import json_line, text_line
-from echod.serve.json_log import event_line, json_observer
+from echod.serve.log_lines import event_line, json_access_line, json_observer, text_access_line
 from echod.serve.refusal_log import INTERVAL, RefusalLog
 from echod.server.observer import NullObserver, Observers
 from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
@@ -38,23 +37,25 @@ FORGED = TLS._replace(tls=TLSFacts("TLSv1.3", "X", 'CN="\n2027-01-15T08:00:00Z 1
 class LineTests(SynchronousTestCase):
     def test_text(self) -> None:
         self.assertEqual(
-            text_line(NOW, PLAIN),
+            text_access_line(NOW, PLAIN),
             "2027-01-15T08:00:00.250Z [2001:db8::1]:40000 [::]:3005 echoed records=2 received=500 sent=500 "
             "duration=0.012346",
         )
         self.assertTrue(
-            text_line(NOW, TLS).endswith(' duration=0.012346 tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 subject="CN=a"')
+            text_access_line(NOW, TLS).endswith(
+                ' duration=0.012346 tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 subject="CN=a"'
+            )
         )
 
-    def test_text_of_what_has_no_address(self) -> None:
+    def test_text_without_a_peer_address(self) -> None:
         summary = PLAIN._replace(peer=HostPort("", 0), listener="unix:/a b", tls=TLSFacts("TLSv1.2", "X", None))
-        words = text_line(NOW, summary)
+        words = text_access_line(NOW, summary)
         self.assertIn(' - "unix:/a b" echoed ', words)
         self.assertTrue(words.endswith("tls=TLSv1.2 cipher=X"))
 
     def test_json(self) -> None:
         self.assertEqual(
-            json.loads(json_line(NOW, TLS)),
+            json.loads(json_access_line(NOW, TLS)),
             {
                 "time": "2027-01-15T08:00:00.250Z",
                 "peer": "2001:db8::1",
@@ -70,11 +71,11 @@ class LineTests(SynchronousTestCase):
                 "subject": "CN=a",
             },
         )
-        self.assertNotIn("tls", json_line(NOW, PLAIN))
-        self.assertNotIn("subject", json_line(NOW, TLS._replace(tls=TLSFacts("TLSv1.2", "X", None))))
+        self.assertNotIn("tls", json_access_line(NOW, PLAIN))
+        self.assertNotIn("subject", json_access_line(NOW, TLS._replace(tls=TLSFacts("TLSv1.2", "X", None))))
 
     def test_no_client_can_forge_a_line(self) -> None:
-        for line in (text_line(NOW, FORGED), json_line(NOW, FORGED)):
+        for line in (text_access_line(NOW, FORGED), json_access_line(NOW, FORGED)):
             self.assertTrue(line.isascii())
             self.assertTrue(line.isprintable())
 
@@ -93,42 +94,42 @@ class AccessLogTests(SynchronousTestCase):
         self.addCleanup(access.close)
         return access
 
-    def test_lines_are_there_at_once(self) -> None:
+    def test_lines_are_written_at_once(self) -> None:
         access = self.access_log()
         for n in range(1, 3):
             access.connection_ended(PLAIN)
             self.assertEqual(self.path.read_text(), "echoed\n" * n)
 
-    def test_it_appends(self) -> None:
+    def test_file_is_appended_to(self) -> None:
         self.path.write_text("before\n")
         self.access_log().connection_ended(PLAIN)
         self.assertEqual(self.path.read_text(), "before\nechoed\n")
 
-    def test_opened_again_after_it_was_moved_away(self) -> None:
+    def test_reopen_after_the_file_was_moved(self) -> None:
         access = self.access_log()
         access.connection_ended(PLAIN)
         moved = self.path.rename(self.path.with_suffix(".1"))
         access.connection_ended(PLAIN)
-        access.open_again()
+        access.reopen()
         access.connection_ended(PLAIN)
         self.assertEqual((moved.read_text(), self.path.read_text()), ("echoed\nechoed\n", "echoed\n"))
 
-    def test_what_cannot_be_opened_again_stays(self) -> None:
+    def test_old_file_stays_open_if_reopening_fails(self) -> None:
         access = self.access_log()
         self.path.unlink()
         self.path.mkdir()
         with self.assertRaises(ConfigurationError) as refused:
-            access.open_again()
+            access.reopen()
         self.assertIn("cannot open", str(refused.exception))
         access.connection_ended(PLAIN)
 
-    def test_what_cannot_be_written_is_told_of_once(self) -> None:
+    def test_first_write_failure_only_is_logged(self) -> None:
         access = self.access_log()
         access._file.close()
         for _ in range(3):
             access.connection_ended(PLAIN)
         self.assertEqual([e["log_format"] for e in self.log].count("the access log cannot be written: {problem}"), 1)
-        access.open_again()
+        access.reopen()
         access.connection_ended(PLAIN)
         self.assertEqual(self.path.read_text(), "echoed\n")
 
@@ -136,7 +137,7 @@ class AccessLogTests(SynchronousTestCase):
         out = io.StringIO()
         access = AccessLog("-", lambda *_: "line", lambda: NOW, out)
         access.connection_ended(PLAIN)
-        access.open_again()
+        access.reopen()
         access.close()
         self.assertEqual(out.getvalue(), "line\n")
 
@@ -153,35 +154,35 @@ class RefusalLogTests(SynchronousTestCase):
         for _ in range(count):
             self.refusals.connection_ended(PLAIN._replace(reason=reason))
 
-    def told(self) -> list[Any]:
+    def sums(self) -> list[Any]:
         return [event.get("sums") for event in self.log]
 
-    def test_the_first_at_once_then_sums(self) -> None:
+    def test_first_refusal_at_once_then_sums(self) -> None:
         self.refuse(CloseReason.ECHOED)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.sums(), [])
         self.refuse(CloseReason.TOO_MANY, 1000)
-        self.assertEqual(self.told(), [None])
+        self.assertEqual(self.sums(), [None])
         self.refuse(CloseReason.NOT_ALLOWED, 2)
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.told(), [None, "2 not-allowed, 999 too-many"])
+        self.assertEqual(self.sums(), [None, "2 not-allowed, 999 too-many"])
         self.clock.advance(INTERVAL)
-        self.assertEqual(len(self.told()), 2)
+        self.assertEqual(len(self.sums()), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.refuse(CloseReason.TOO_MANY)
-        self.assertEqual(self.told()[2:], [None])
+        self.assertEqual(self.sums()[2:], [None])
         self.refusals.close()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_the_rest_is_told_at_the_end(self) -> None:
+    def test_close_logs_the_remaining_refusals(self) -> None:
         self.refuse(CloseReason.TOO_MANY, 3)
         self.refusals.close()
         self.refusals.close()
-        self.assertEqual(self.told(), [None, "2 too-many"])
+        self.assertEqual(self.sums(), [None, "2 too-many"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class EventTests(SynchronousTestCase):
-    def test_one_object_a_line(self) -> None:
+class JSONLogTests(SynchronousTestCase):
+    def test_one_object_per_line(self) -> None:
         out = io.StringIO()
         log = Logger(namespace="here", observer=json_observer(out))
         log.info("a {thing}", thing="b\nc")
@@ -191,13 +192,13 @@ class EventTests(SynchronousTestCase):
         self.assertEqual((second["level"], second["message"]), ("critical", "broken"))
         self.assertIn("ZeroDivisionError", second["traceback"])
 
-    def test_an_event_of_the_old_log_has_no_level(self) -> None:
-        told = json.loads(event_line({"log_time": NOW, "log_format": "x"}))
-        self.assertEqual((told["level"], told["namespace"]), ("info", "-"))
+    def test_event_of_the_legacy_log_has_no_level(self) -> None:
+        event = json.loads(event_line({"log_time": NOW, "log_format": "x"}))
+        self.assertEqual((event["level"], event["namespace"]), ("info", "-"))
 
 
 class ObserverTests(SynchronousTestCase):
-    def test_several_as_one(self) -> None:
+    def test_each_observer_gets_the_summary(self) -> None:
         one, other = MemoryObserver(), MemoryObserver()
         Observers([one, NullObserver(), other]).connection_ended(PLAIN)
         self.assertEqual((one.summaries, other.summaries), ([PLAIN], [PLAIN]))

@@ -190,7 +190,7 @@ class UnaskedTests(MatcherTestCase):
             matcher.feed(ONE.data, 1.0)
             for piece in pieces:
                 self.assertEqual(matcher.feed(piece, 1.0), [])
-            self.assertTrue(matcher.unasked)
+            self.assertTrue(matcher.has_excess)
             self.assertEqual(told(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
 
     def test_an_echo_that_begins_twice(self) -> None:

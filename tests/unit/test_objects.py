@@ -1,4 +1,4 @@
-"""Every object is one that ping.schema.json describes, and the schema describes every field."""
+"""The objects match ping.schema.json, and the schema describes every field."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ class SchemaTests(SynchronousTestCase):
     def test_it_is_a_schema(self) -> None:
         Draft202012Validator.check_schema(SCHEMA)
 
-    def test_nothing_else_is_allowed_anywhere(self) -> None:
+    def test_no_object_allows_further_properties(self) -> None:
         for part in object_schemas(SCHEMA):
             self.assertIs(part["additionalProperties"], False, part)
 
@@ -63,15 +63,15 @@ class SchemaTests(SynchronousTestCase):
         fields = {field.name for field in dataclasses.fields(ProbeResult)}
         self.assertEqual(fields | {"type", "schema"}, set(self.probe))
 
-    def test_the_vocabularies_are_the_same(self) -> None:
+    def test_the_enums_are_those_of_the_code(self) -> None:
         self.assertEqual(SCHEMA["$defs"]["outcome"]["enum"], [each.value for each in Outcome])
         self.assertEqual(self.probe["step"]["enum"], [each.value for each in Step])
         summary = SCHEMA["$defs"]["summary"]["properties"]
         self.assertEqual(tuple(summary["times"]["properties"]), PHASES)
-        self.assertEqual(list(SCHEMA["$defs"]["shape"]["properties"]), ["count", *TIME_METRICS, "histogram"])
+        self.assertEqual(list(SCHEMA["$defs"]["distribution"]["properties"]), ["count", *TIME_METRICS, "histogram"])
         self.assertEqual(summary["assertions"]["items"]["properties"]["unit"]["enum"], [each.value for each in Unit])
 
-    def test_what_is_wrong_is_refused(self) -> None:
+    def test_wrong_objects_are_refused(self) -> None:
         good = json.loads(probe_object(FULL))
         for change in ({"offset": None}, {"more": 1}, {"outcome": "nosuch"}, {"schema": 2}, {"type": "nosuch"}):
             self.assertFalse(self.validator.is_valid(good | change), change)
@@ -86,7 +86,7 @@ class ProbeObjectTests(SynchronousTestCase):
         Draft202012Validator(SCHEMA).validate(made)
         return made
 
-    def test_all_that_can_be_known(self) -> None:
+    def test_a_result_with_every_field(self) -> None:
         made = self.object(FULL)
         self.assertEqual(set(made), set(SCHEMA["$defs"]["probe"]["properties"]) - {"detail", "offset"})
         self.assertEqual((made["type"], made["schema"], made["outcome"]), ("probe", 1, "echoed"))
@@ -110,12 +110,12 @@ class ProbeObjectTests(SynchronousTestCase):
     def test_an_offset_of_0_is_one(self) -> None:
         self.assertEqual(self.object(dataclasses.replace(CORRUPT, offset=0))["offset"], 0)
 
-    def test_a_certificate_that_says_nothing(self) -> None:
+    def test_a_certificate_without_names(self) -> None:
         bare = dataclasses.replace(CERTIFICATE, subject="", issuer="", names=())
         made = self.object(lost(Outcome.TLS_NO_SAN, Step.TLS, tls=TLSSession(certificate=bare)))
         self.assertEqual(made["tls"]["certificate"]["names"], [])
 
-    def test_what_a_peer_wrote_is_data(self) -> None:
+    def test_text_of_a_peer_is_escaped(self) -> None:
         evil = dataclasses.replace(CERTIFICATE, subject='CN=\x1b[2J\u202e\n"}')
         line = probe_object(lost(tls=TLSSession(certificate=evil)))
         self.assertTrue(line.isascii() and line.isprintable())
@@ -146,7 +146,7 @@ class SummaryObjectTests(SynchronousTestCase):
             {"assertion": "tls.max<1s", "holds": False},
         ])  # fmt: skip
 
-    def test_of_nothing(self) -> None:
+    def test_a_run_without_probes(self) -> None:
         made = json.loads(summary_object(TARGET, Statistics(), []))
         Draft202012Validator(SCHEMA).validate(made)
         self.assertEqual((made["outcomes"], made["times"]), ({}, {}))

@@ -5,8 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.client import record_sources as source
-from echod.client.record import HEADER_SIZE, Header, described, opaque, read_header
+from echod.client.record import (
+    HEADER_SIZE,
+    Header,
+    described,
+    described_records,
+    opaque,
+    random_records,
+    read_header,
+    repeated_records,
+    zero_records,
+)
 
 MADE = 1_800_000_000_000_000
 
@@ -56,7 +65,7 @@ class LayoutTests(SynchronousTestCase):
 
 class SourceTests(SynchronousTestCase):
     def test_sources(self) -> None:
-        self.assertEqual(source.describing(7)(3, 250, MADE), described(7, 3, MADE, 250))
-        self.assertEqual(source.zeros()(3, 9, MADE), opaque(3, bytes(9)))
-        self.assertEqual(source.random(lambda size: b"r" * size)(3, 9, MADE), opaque(3, b"r" * 9))
-        self.assertEqual(source.repeating(b"abcdef")(3, 4, MADE), opaque(3, b"abcd"))
+        self.assertEqual(described_records(7)(3, 250, MADE), described(7, 3, MADE, 250))
+        self.assertEqual(zero_records()(3, 9, MADE), opaque(3, bytes(9)))
+        self.assertEqual(random_records(lambda size: b"r" * size)(3, 9, MADE), opaque(3, b"r" * 9))
+        self.assertEqual(repeated_records(b"abcdef")(3, 4, MADE), opaque(3, b"abcd"))

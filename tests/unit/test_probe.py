@@ -1,7 +1,7 @@
 import errno
 import socket
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,14 +15,14 @@ from twisted.internet.error import (
     TCPTimedOutError,
     UserError,
 )
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.client.endpoints import ATTEMPT_DELAY
+from echod.client.dial import ATTEMPT_DELAY
 from echod.client.outcomes import Outcome, PhaseTimes, ProbeResult, Step
 from echod.common.addresses import HostPort
 from echod.probe import Clocks, Family, Route, probe, target
+from tests.support.clocks import StrictReactor
 from tests.support.memory import ClientTransport, MemoryResolver
 from tests.support.sockets import RECORD
 
@@ -42,7 +42,7 @@ class TargetTests(SynchronousTestCase):
 
 class ProbeTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = cast("Any", StrictReactor())
         self.resolver = MemoryResolver()
         self.reactor.installNameResolver(self.resolver)
         self.clocks = Clocks(self.reactor.seconds, lambda: 1_800_000_000 + self.reactor.seconds())
@@ -372,7 +372,7 @@ class RouteTests(ProbeTestCase):
         self.reactor.advance(ATTEMPT_DELAY)
         result = self.ended(probing)
         self.assertEqual(result.outcome, Outcome.CONNECT_FAILED)
-        self.assertEqual(result.detail, "the source address is none of this host's")
+        self.assertEqual(result.detail, "the source address is not this host's")
 
     def test_one_address_of_a_name(self) -> None:
         probing = self.over(address=HostPort("192.0.2.7", 3005))
@@ -436,6 +436,18 @@ class IdleTests(ProbeTestCase):
         self.assertEqual(
             (result.outcome, result.detail), (Outcome.CORRUPT, "something came back before the record was sent")
         )
+
+    def test_a_timeout_that_is_overdue_when_the_silence_begins(self) -> None:
+        probing = self.idle()
+        self.reactor.block(6)  # longer than the timeout, whose timer is not called before the connection is there
+        transport = self.accept()
+        self.reactor.advance(60)
+        self.assertEqual(transport.value(), RECORD)
+        self.reactor.advance(0)
+        self.assertTrue(transport.disconnected)
+        self.lose(ConnectionLost())
+        result = self.ended(probing)
+        self.assertEqual((result.outcome, result.step), (Outcome.TIMEOUT, Step.ECHO))
 
     def test_cancelled_in_silence(self) -> None:
         probing = self.idle()

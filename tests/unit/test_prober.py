@@ -1,20 +1,19 @@
 """What a run's beats send out, and where to."""
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.client import record_sources as source
 from echod.client.outcomes import Outcome, ProbeResult, Step
-from echod.client.record import read_header
+from echod.client.record import described_records, read_header
 from echod.common.errors import ConfigurationError
-from echod.ping.statistics import Tally
+from echod.ping.run import RunSummary
 from echod.probe import Clocks, PingConfiguration, ProbeRun, prepare_run, target
+from tests.support.clocks import StrictReactor
 from tests.support.memory import MemoryResolver, MemoryTransport
 
 V6 = IPv6Address("TCP", "2001:db8::1", 3005)
@@ -23,19 +22,19 @@ V4 = IPv4Address("TCP", "192.0.2.1", 3005)
 
 class ProberTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
+        self.reactor = cast("Any", StrictReactor())
         self.resolver = MemoryResolver([V6, V4])
         self.reactor.installNameResolver(self.resolver)
-        self.told: list[ProbeResult] = []
+        self.results: list[ProbeResult] = []
         self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
 
-    def start(self, host: str = "2001:db8::1", **asked: Any) -> "Deferred[Tally]":
+    def start(self, host: str = "2001:db8::1", **asked: Any) -> "Deferred[RunSummary]":
         self.running: ProbeRun = prepare_run(
             self.reactor,
             target(host),
             PingConfiguration(**asked),
-            source.describing(7),
-            self.told.append,
+            described_records(7),
+            self.results.append,
             clocks=Clocks(self.reactor.seconds, lambda: 1_800_000_000.0),
         )
         return self.running.start()
@@ -67,14 +66,14 @@ class ProberTests(SynchronousTestCase):
             self.assertEqual(header.made, 1_800_000_000_000_000)
             self.reactor.advance(1)
         self.assertEqual(self.successResultOf(done).echoed, 2)
-        self.assertEqual([result.sequence for result in self.told], [1, 2])
+        self.assertEqual([result.sequence for result in self.results], [1, 2])
 
     def test_a_sweep_takes_each_size_in_turn(self) -> None:
         done = self.start(sweep=range(100, 301, 100), count=2, interval=0.0)
         for _ in range(6):
             self.echo(self.accept())
             self.reactor.advance(0)
-        self.assertEqual([result.size for result in self.told], [100, 200, 300] * 2)
+        self.assertEqual([result.size for result in self.results], [100, 200, 300] * 2)
         self.assertEqual(self.successResultOf(done).echoed, 6)
 
     def test_a_run_that_keeps_its_connection_closes_it_at_the_end(self) -> None:
@@ -103,17 +102,17 @@ class ProberTests(SynchronousTestCase):
             self.refuse(n)
             self.echo(self.accept(n + 1))
             self.reactor.advance(1)
-        tally = self.successResultOf(done)
-        self.assertEqual((tally.sent, tally.echoed, tally.lost), (4, 2, 2))
+        summary = self.successResultOf(done)
+        self.assertEqual((summary.sent, summary.echoed, summary.lost), (4, 2, 2))
         self.assertEqual(
-            [(result.sequence, result.target.host, result.address, result.outcome) for result in self.told],
+            [(result.sequence, result.target.host, result.address, result.outcome) for result in self.results],
             [
                 (n, "echo.example", target(host), outcome)
                 for n in (1, 2)
                 for host, outcome in (("2001:db8::1", Outcome.REFUSED), ("192.0.2.1", Outcome.ECHOED))
             ],
         )
-        self.assertTrue(all(result.times.resolve == 0 for result in self.told))
+        self.assertTrue(all(result.times.resolve == 0 for result in self.results))
 
     def test_each_address_has_a_connection_of_its_own_to_keep(self) -> None:
         self.start("echo.example", each_address=True, keep_alive=True, interval=1.0)
@@ -124,7 +123,7 @@ class ProberTests(SynchronousTestCase):
         for transport in kept:
             self.echo(transport)
         self.assertEqual(len(self.reactor.tcpClients), 2)
-        self.assertEqual([result.sequence for result in self.told], [1, 1, 2, 2])
+        self.assertEqual([result.sequence for result in self.results], [1, 1, 2, 2])
         self.running.interrupt()
 
     def test_each_address_of_one_family(self) -> None:
@@ -135,24 +134,24 @@ class ProberTests(SynchronousTestCase):
     def test_each_address_of_a_literal(self) -> None:
         self.start("192.0.2.1", each_address=True, count=1)
         self.refuse(0)
-        self.assertIsNone(self.told[0].times.resolve)
+        self.assertIsNone(self.results[0].times.resolve)
 
     def test_each_address_of_a_name_without_any(self) -> None:
         self.resolver.addresses = []
         done = self.start("nosuch.example", each_address=True, count=1)
         self.assertEqual(self.successResultOf(done).lost, 1)
-        self.assertEqual((self.told[0].outcome, self.told[0].step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
+        self.assertEqual((self.results[0].outcome, self.results[0].step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
 
     def test_each_address_of_what_can_be_no_name(self) -> None:
         self.start("ü_x.example", each_address=True, count=1)
-        self.assertEqual(self.told[0].outcome, Outcome.RESOLVE_FAILED)
+        self.assertEqual(self.results[0].outcome, Outcome.RESOLVE_FAILED)
 
     def test_each_address_where_the_resolver_does_not_answer(self) -> None:
         self.resolver.at_once = False
         done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
         self.reactor.advance(3)
         self.assertEqual(self.successResultOf(done).lost, 1)
-        self.assertEqual((self.told[0].outcome, self.told[0].step), (Outcome.TIMEOUT, Step.RESOLVE))
+        self.assertEqual((self.results[0].outcome, self.results[0].step), (Outcome.TIMEOUT, Step.RESOLVE))
         self.resolver.answer()  # too late, and without effect
 
     def test_each_address_within_one_timeout(self) -> None:
@@ -161,15 +160,25 @@ class ProberTests(SynchronousTestCase):
         self.reactor.advance(2)
         self.resolver.answer()
         self.reactor.advance(1)
-        self.assertEqual([result.outcome for result in self.told], [Outcome.CONNECT_TIMEOUT] * 2)
-        self.assertEqual([result.times.resolve for result in self.told], [2_000_000] * 2)
+        self.assertEqual([result.outcome for result in self.results], [Outcome.CONNECT_TIMEOUT] * 2)
+        self.assertEqual([result.times.resolve for result in self.results], [2_000_000] * 2)
+
+    def test_each_address_where_the_answer_is_read_after_the_timeout(self) -> None:
+        self.resolver.at_once = False
+        done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
+        self.reactor.block(4)
+        self.resolver.answer()
+        self.reactor.advance(0)
+        self.assertEqual([result.outcome for result in self.results], [Outcome.CONNECT_TIMEOUT] * 2)
+        self.assertEqual([result.times.resolve for result in self.results], [4_000_000] * 2)
+        self.assertEqual(self.successResultOf(done).lost, 2)
 
     def test_interrupted_while_resolving(self) -> None:
         self.resolver.at_once = False
         done = self.start("slow.example", each_address=True)
         self.running.interrupt()
         self.assertEqual(self.successResultOf(done).unfinished, 1)
-        self.assertEqual(self.told, [])
+        self.assertEqual(self.results, [])
 
     def test_a_literal_of_the_other_family(self) -> None:
         with self.assertRaises(ConfigurationError):

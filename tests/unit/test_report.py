@@ -26,7 +26,7 @@ def run_of(*round_trips: int) -> Statistics:
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_what_is_probed(self) -> None:
+    def test_target_and_record_size(self) -> None:
         self.assertEqual(
             header_line(HostPort("localhost", 7), range(250, 251)), "ECHO localhost port 7: 250 bytes a record"
         )
@@ -46,7 +46,7 @@ class ResultTests(SynchronousTestCase):
                 result_lines(echoed(sequence=3), page), ["250 bytes from ::1 port 3005: seq=3 time=12.346 ms"]
             )
 
-    def test_a_new_connection_is_told(self) -> None:
+    def test_a_reconnection_is_shown(self) -> None:
         self.assertTrue(result_lines(echoed(reconnected=True), PIPE)[0].endswith(" ms (reconnected)"))
 
     def test_failures_name_their_step(self) -> None:
@@ -58,11 +58,11 @@ class ResultTests(SynchronousTestCase):
             line = f"no echo from localhost port 3005: seq=1 {words} failed: why"
             self.assertEqual(result_lines(failed, PIPE), [line])
 
-    def test_without_a_detail_the_outcome_tells(self) -> None:
+    def test_without_a_detail_the_outcome_is_shown(self) -> None:
         self.assertTrue(result_lines(lost(detail=""), PIPE)[0].endswith("connect failed: refused"))
 
-    def test_a_late_echo_that_is_not_one(self) -> None:
-        """A record that came back whole, and was not this one, has a time all the same."""
+    def test_a_wrong_echo_with_a_time(self) -> None:
+        """A whole record that was not the one sent has a time too."""
         result = lost(Outcome.STALE, Step.ECHO, times=PhaseTimes(echo=500), received=250, detail="record 3 came back")
         self.assertIn("echo failed: record 3 came back", result_lines(result, PIPE)[0])
 
@@ -80,21 +80,21 @@ class ResultTests(SynchronousTestCase):
             "round trip 0.539, close 0.090 ms",
             "    from: ::1 port 50000",
             "    attempt: 192.0.2.1 port 3005: connection refused, after 0.300 ms",
-            "    attempt: 192.0.2.2 port 3005: given up after 150.000 ms",
+            "    attempt: 192.0.2.2 port 3005: cancelled after 150.000 ms",
             "    attempt: ::1 port 3005: connected after 50.000 ms",
             "    tls: TLSv1.3, TLS_AES_256_GCM_SHA384",
             "    certificate: CN=echo.example, for echo.example, 192.0.2.1",
             "    issuer: CN=an authority",
             "    valid: 2026-01-01 00:00:00 to 2027-01-01 12:30:00 UTC",
             f"    sha-256: {'ab' * 32}",
-            "    kernel: rtt 0.045 +/- 0.022, at least 0.040 ms, 1 retransmits, mss 65483, path mtu 65535",
+            "    kernel: rtt 0.045 +/- 0.022, min 0.040 ms, 1 retransmitted, mss 65483, path mtu 65535",
         ])  # fmt: skip
 
     def test_verbose_of_a_failure(self) -> None:
-        told = result_lines(UNTRUSTED, PIPE, verbose=True)
-        self.assertIn("    check failed: self-signed certificate", told)
-        self.assertNotIn("tls:", "".join(told))
-        self.assertIn("    kernel: rtt 0.045 +/- 0.022 ms, 0 retransmits, mss 1448, path mtu 1500", told)
+        lines = result_lines(UNTRUSTED, PIPE, verbose=True)
+        self.assertIn("    check failed: self-signed certificate", lines)
+        self.assertNotIn("tls:", "".join(lines))
+        self.assertIn("    kernel: rtt 0.045 +/- 0.022 ms, 0 retransmitted, mss 1448, path mtu 1500", lines)
         self.assertEqual(len(result_lines(lost(), PIPE, verbose=True)), 1)
 
     def test_no_line_of_a_terminal_is_too_wide(self) -> None:
@@ -109,7 +109,7 @@ class ResultTests(SynchronousTestCase):
                 for line in result_lines(result, page, verbose=True):
                     self.assertLessEqual(len(line), width, line)
 
-    def test_what_a_peer_wrote_moves_no_cursor(self) -> None:
+    def test_control_characters_of_a_peer_are_replaced(self) -> None:
         evil = "\x1b[2J\r\n\u202e"
         certificate = replace(CERTIFICATE, subject=evil, issuer=evil, names=(evil,))
         tls = TLSSession(certificate=certificate, failed_check=evil)
@@ -128,7 +128,7 @@ class LiveLineTests(SynchronousTestCase):
         line = live_line(run_of(100, 200, 300), [100, 200, 300] * 30, NARROW)
         self.assertEqual(line, "0/3 lost p50/p99 0.200/0.300 ms  ▁▅█▁▅█"[:39])
 
-    def test_before_anything_was_echoed(self) -> None:
+    def test_before_the_first_result(self) -> None:
         self.assertEqual(live_line(Statistics(), [], WIDE), "0 echoed, 0 lost (0%)")
 
     def test_it_never_reaches_the_last_column(self) -> None:
@@ -217,7 +217,7 @@ class SummaryTests(SynchronousTestCase):
 
 
 class OtherLineTests(SynchronousTestCase):
-    def test_how_things_stand(self) -> None:
+    def test_the_status_of_an_unfinished_run(self) -> None:
         run = run_of(100, 300)
         run.add(lost())
         shape = "min/median/p99/max = 0.100/0.100/0.300/0.300 ms"
@@ -228,6 +228,6 @@ class OtherLineTests(SynchronousTestCase):
         for text, line in (
             ("p99<0.1ms", "assertion failed: p99<0.1ms: it is 0.300 ms"),
             ("lost>1%", "assertion failed: lost>1%: it is 0%"),
-            ("tls.p50<1s", "assertion failed: tls.p50<1s: there are no samples of it"),
+            ("tls.p50<1s", "assertion failed: tls.p50<1s: no samples"),
         ):
             self.assertEqual(failed_assertion_line(parse_assertion(text, PHASES).evaluate(run_of(100, 300))), line)

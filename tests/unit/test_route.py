@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.outcomes import KernelFacts
 from echod.client.route import Family, Route
-from echod.client.tcp_info import TCP_INFO_SIZE, kernel_facts
+from echod.client.tcp_info import TCP_INFO_SIZE, read_tcp_info
 from echod.common.addresses import HostPort
 from echod.common.defaults import LARGEST_RECORD
 from echod.common.errors import ConfigurationError
@@ -79,19 +79,19 @@ class KernelFactsTests(SynchronousTestCase):
 
     def test_whole(self) -> None:
         facts = KernelFacts(rtt=25_000, rtt_variation=3_000, min_rtt=24_000, retransmits=2, mss=1440, path_mtu=1500)
-        self.assertEqual(kernel_facts(self.info()), facts)
-        self.assertEqual(kernel_facts(self.info()[:TCP_INFO_SIZE]), facts)
+        self.assertEqual(read_tcp_info(self.info()), facts)
+        self.assertEqual(read_tcp_info(self.info()[:TCP_INFO_SIZE]), facts)
 
     def test_of_an_older_kernel(self) -> None:
         for length in (104, 148, 151):
-            facts = kernel_facts(self.info()[:length])
+            facts = read_tcp_info(self.info()[:length])
             assert facts is not None
             self.assertEqual((facts.retransmits, facts.min_rtt), (2, None))
         for length in (0, 1, 103):
-            self.assertIsNone(kernel_facts(self.info()[:length]))
+            self.assertIsNone(read_tcp_info(self.info()[:length]))
 
     def test_no_sample_yet(self) -> None:
         info = self.info()[:148] + b"\xff" * 4
-        facts = kernel_facts(info)
+        facts = read_tcp_info(info)
         assert facts is not None
         self.assertIsNone(facts.min_rtt)

@@ -13,19 +13,19 @@ from tests.support.pages import XTERM, Stream, output
 
 
 class OutputTests(SynchronousTestCase):
-    def test_no_terminal_gets_lines_and_nothing_else(self) -> None:
+    def test_a_pipe_gets_permanent_lines_only(self) -> None:
         out, stream = output(terminal=False)
-        out.say("one", live=lambda: "live")
-        out.say(out.coloured("two", Colour.BAD))
+        out.write_lines("one", live=lambda: "live")
+        out.write_lines(out.coloured("two", Colour.BAD))
         out.erase_live_line()
         self.assertEqual(stream.written, "one\ntwo\n")
 
-    def test_each_line_is_out_at_once(self) -> None:
+    def test_each_line_is_flushed(self) -> None:
         out, stream = output(terminal=False)
-        out.say("one")
+        out.write_lines("one")
         self.assertEqual(stream.written, "one\n")
 
-    def test_colour_only_where_it_is_wanted(self) -> None:
+    def test_when_there_are_colours(self) -> None:
         for environment, coloured in (
             (XTERM, True), (XTERM | {"NO_COLOR": ""}, True), (XTERM | {"NO_COLOR": "1"}, False),
             ({"TERM": "dumb"}, False), ({}, False),
@@ -38,10 +38,10 @@ class OutputTests(SynchronousTestCase):
     def test_a_dumb_terminal_has_no_live_line(self) -> None:
         for environment in ({"TERM": "dumb"}, {}):
             out, stream = output(environment=environment)
-            out.say("one", live=lambda: self.fail("nobody asked for it"))
+            out.write_lines("one", live=lambda: self.fail("there is no live line"))
             self.assertEqual(stream.written, "one\n")
 
-    def test_without_colour_there_is_a_live_line_all_the_same(self) -> None:
+    def test_a_live_line_without_colours(self) -> None:
         self.assertTrue(output(environment=XTERM | {"NO_COLOR": "1"})[0].has_live_line)
 
     def test_the_live_line_is_always_the_last(self) -> None:
@@ -56,27 +56,27 @@ class OutputTests(SynchronousTestCase):
             seen = len(stream.written)
             return [line.rstrip() for line in screen.display if line.strip()]
 
-        out.say("one", live=lambda: "a long live line")
+        out.write_lines("one", live=lambda: "a long live line")
         self.assertEqual(shown(), ["one", "a long live line"])
-        out.say("two", "three", live=lambda: "short")
+        out.write_lines("two", "three", live=lambda: "short")
         self.assertEqual(shown(), ["one", "two", "three", "short"])
-        out.say(live=lambda: "redrawn")
+        out.write_lines(live=lambda: "redrawn")
         self.assertEqual(shown(), ["one", "two", "three", "redrawn"])
         out.erase_live_line()
         self.assertEqual(shown(), ["one", "two", "three"])
         out.erase_live_line()
-        out.say("four")
+        out.write_lines("four")
         self.assertEqual(shown(), ["one", "two", "three", "four"])
 
-    def test_what_the_encoding_cannot_hold(self) -> None:
+    def test_text_that_the_encoding_does_not_have(self) -> None:
         out, stream = output(terminal=False, encoding="ascii")
         self.assertIs(out.marks, ASCII)
-        out.say("caf\xe9")
+        out.write_lines("caf\xe9")
         self.assertEqual(stream.written, "caf?\n")
         self.assertIs(output(encoding="utf-8")[0].marks, UNICODE)
         self.assertIs(output(encoding="latin-1")[0].marks, ASCII)
 
-    def test_the_width_is_the_terminals_own(self) -> None:
+    def test_the_width_is_that_of_the_terminal(self) -> None:
         _, ours = pty.openpty()
         with os.fdopen(ours, "w") as stream:
             out = Output(stream, XTERM)
@@ -84,11 +84,11 @@ class OutputTests(SynchronousTestCase):
                 fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
                 self.assertEqual(out.width, width)
 
-    def test_a_width_that_nobody_knows(self) -> None:
+    def test_an_unknown_width(self) -> None:
         for terminal in (True, False):
             self.assertEqual(Output(Stream(terminal=terminal), XTERM).width, NO_TERMINAL_WIDTH)
 
 
 class PrintableTests(SynchronousTestCase):
-    def test_nothing_that_moves_a_cursor(self) -> None:
+    def test_control_characters_are_replaced(self) -> None:
         self.assertEqual(printable("a\x1b[2J\r\n\tb\x07\x9b\u202e\u200b caf\xe9"), "a?[2J???b???? caf\xe9")

@@ -8,7 +8,7 @@ from echod.client.outcomes import ProbeResult
 from echod.common.addresses import HostPort
 from echod.ping.config import PingConfiguration
 from echod.ping.statistics import Statistics
-from echod.ping.views import LIVE_EVERY, View, view_of
+from echod.ping.views import LIVE_INTERVAL, View, make_view
 from tests.support.pages import output
 from tests.support.results import FULL, echoed, lost
 
@@ -19,20 +19,20 @@ ERASE = "\r\x1b[J"
 class ViewTestCase(SynchronousTestCase):
     def view(self, *, terminal: bool = False, width: int = 100, **options: Any) -> View:
         self.clock = Clock()
-        self.asked = PingConfiguration(**options)
+        self.config = PingConfiguration(**options)
         self.statistics = Statistics()
         self.output, self.stream = output(terminal=terminal, width=width)
-        self.made = view_of(TARGET, self.asked, self.statistics, self.output, self.clock.seconds)
+        self.made = make_view(TARGET, self.config, self.statistics, self.output, self.clock.seconds)
         return self.made
 
-    def tell(self, *results: ProbeResult) -> None:
+    def add(self, *results: ProbeResult) -> None:
         for result in results:
             self.statistics.add(result)
-            self.made.told(result)
+            self.made.on_result(result)
 
     def end(self) -> int:
         self.statistics.finish(self.statistics.ended, 1.0)
-        return self.made.end([each.evaluate(self.statistics) for each in self.asked.assert_])
+        return self.made.end([each.evaluate(self.statistics) for each in self.config.assert_])
 
     @property
     def lines(self) -> list[str]:
@@ -42,7 +42,7 @@ class ViewTestCase(SynchronousTestCase):
 class LineViewTests(ViewTestCase):
     def test_a_run(self) -> None:
         self.view().begin()
-        self.tell(echoed(), lost(sequence=2))
+        self.add(echoed(), lost(sequence=2))
         self.assertEqual(self.end(), 1)
         begins = ["ECHO", "250 ", "no e", "", "--- ", "2 se", "lost", "roun", "ms  ", "conn"]
         self.assertEqual([line[:4] for line in self.lines], begins)
@@ -50,7 +50,7 @@ class LineViewTests(ViewTestCase):
 
     def test_quiet(self) -> None:
         self.view(quiet=True, terminal=True).begin()
-        self.tell(echoed())
+        self.add(echoed())
         self.assertEqual(len(self.lines), 1)
         self.made.redraw()
         self.assertEqual(self.end(), 0)
@@ -58,24 +58,27 @@ class LineViewTests(ViewTestCase):
 
     def test_verbose(self) -> None:
         self.view(verbose=True)
-        self.tell(FULL)
+        self.add(FULL)
         self.assertIn("    tls: TLSv1.3", self.stream.written)
 
     def test_the_live_line(self) -> None:
         self.view(terminal=True)
         self.made.redraw()
         self.assertEqual(self.stream.written, "")
-        self.tell(echoed(100))
+        self.add(echoed(100))
         self.assertIn("1 echoed", self.stream.written)
-        self.tell(echoed(100))
+        self.add(echoed(100))
+        self.clock.advance(LIVE_INTERVAL - 0.001)
+        self.add(echoed(100))
         self.assertNotIn("2 echoed", self.stream.written)
-        self.clock.advance(LIVE_EVERY)
-        self.tell(echoed(100))
-        self.assertIn("3 echoed", self.stream.written)
+        self.assertNotIn("3 echoed", self.stream.written)
+        self.clock.advance(0.001)
+        self.add(echoed(100))
+        self.assertIn("4 echoed", self.stream.written)
 
-    def test_another_width_redraws_it_at_once(self) -> None:
+    def test_a_changed_width_redraws_it_at_once(self) -> None:
         self.view(terminal=True)
-        self.tell(echoed(100))
+        self.add(echoed(100))
         self.output.columns = 40
         before = len(self.stream.written)
         self.made.redraw()
@@ -85,7 +88,7 @@ class LineViewTests(ViewTestCase):
 class StatusTests(ViewTestCase):
     def status(self, *results: ProbeResult, **options: Any) -> int:
         self.view(**options)
-        self.tell(*results)
+        self.add(*results)
         return self.end()
 
     def test_without_assertions_any_loss_is_a_failure(self) -> None:
@@ -111,20 +114,20 @@ class ObjectViewTests(ViewTestCase):
 
     def test_probes_only(self) -> None:
         self.view(json=True, terminal=True).begin()
-        self.tell(echoed(), lost())
+        self.add(echoed(), lost())
         self.end()
         self.assertEqual([each["outcome"] for each in self.objects()], ["echoed", "refused"])
 
     def test_with_the_summary(self) -> None:
         self.view(json=True, summary=True, assert_=("p99<1us",))
-        self.tell(echoed())
+        self.add(echoed())
         self.assertEqual(self.end(), 1)
         self.assertEqual([each["type"] for each in self.objects()], ["probe", "summary"])
         self.assertIs(self.objects()[1]["assertions"][0]["holds"], False)
 
     def test_quiet(self) -> None:
         self.view(json=True, quiet=True)
-        self.tell(echoed())
+        self.add(echoed())
         self.end()
         self.assertEqual([each["type"] for each in self.objects()], ["summary"])
 
@@ -138,7 +141,7 @@ class PluginViewTests(ViewTestCase):
             ((), (), 3),
         ):
             self.view(nagios=True, warning=warning, terminal=True).begin()
-            self.tell(*results)
+            self.add(*results)
             self.assertEqual(self.end(), status)
             self.assertEqual(len(self.lines), 1)
             self.assertTrue(self.lines[0].startswith("ECHOD "))

@@ -1,5 +1,5 @@
-"""Makes `twistd echod` known."""
+"""Registers the `twistd echod` command."""
 
 from twisted.application.service import ServiceMaker
 
-echod = ServiceMaker("echod", "echod.serve.twistd_options", "A TCP echo daemon to be trusted with a port.", "echod")
+echod = ServiceMaker("echod", "echod.serve.twistd_options", "A TCP echo daemon.", "echod")

@@ -1,10 +1,13 @@
-"""Floor 3: the daemon as others see it: whether it lives, its metrics, and a page to look at.
+"""The admin server: health checks, metrics and a live page over HTTP, all read-only.
 
-`totals` is what its connections came to, `pulse` how late the reactor is, `host` what the kernel counts, and `daemon`
-puts those and the service's own state together. From it `metrics` makes what Prometheus reads, and `live`
-what the page shows. `web` is an HTTP server with nothing in it that could change the daemon, `requests` what it takes,
-`pages` what it has, `answers` how that looks on the wire, and `service` how long it lives: from before the first
-listener to after the last connection.
+- `connection_totals`: counts over open and ended connections
+- `reactor_lag`: the tick of once a second, and how late each was
+- `daemon_view`: the daemon's state and counters, read-only
+- `metrics`: the Prometheus exposition
+- `live_page`: the event stream of the live page
+- `pages`: the response of each path
+- `http_server`: requests, connections and their limits
+- `service`: the daemon and the admin server as one service
 
-Without --admin nothing of this is imported.
+Imported only if `--admin` is given.
 """

@@ -1,66 +1,89 @@
-"""The daemon as those who look at it see it."""
+"""The daemon's state and counters, read-only, for the pages and the metrics."""
 
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 
-from echod.admin.reactor_lag import Pulse
-from echod.admin.totals import Figures, Totals
+from echod.admin.connection_totals import ConnectionCounts, ConnectionTotals
+from echod.admin.reactor_lag import ReactorLag
 from echod.server.service import EchoService
 
-__all__ = ["DaemonState", "Observed"]
+__all__ = ["DaemonState", "DaemonView", "listen_overflows"]
+
+NETSTAT = Path("/proc/net/netstat")
 
 
 class DaemonState(Enum):
-    """Whether it serves. The values are fixed: the page and /readyz show them."""
+    """The state of the daemon. The values are fixed: the live page and /readyz show them."""
 
     STARTING = "starting"
-    """No listener is up yet."""
+    """Nothing listens yet."""
     READY = "ready"
+    """Connections are accepted."""
     DRAINING = "draining"
-    """It accepts no more, and waits for what is open to end."""
+    """Nothing is accepted any more; open connections are finishing."""
 
 
-class Observed:
-    """The daemon, and all that is known of how it does. Nothing here changes it."""
+class DaemonView:
+    """Read-only access to the daemon's state, its connection counts, its reactor lag and the host's counters."""
 
     def __init__(
         self,
         service: EchoService,
-        totals: Totals,
-        pulse: Pulse,
+        totals: ConnectionTotals,
+        reactor_lag: ReactorLag,
         listen_overflows: Callable[[], int | None],
         wall_clock: Callable[[], float],
     ) -> None:
-        """`wall_clock` returns seconds since the epoch; from now on counts how long the daemon is up."""
+        """`wall_clock` returns seconds since the epoch; the uptime counts from this call."""
         self._service = service
         self._totals = totals
-        self.pulse = pulse
+        self.reactor_lag = reactor_lag
         self.listen_overflows = listen_overflows
         self.now = wall_clock
         self.since = wall_clock()
 
     @property
     def state(self) -> DaemonState:
-        """Whether it serves."""
+        """The daemon's state."""
         if self._service.draining:
             return DaemonState.DRAINING
-        return DaemonState.READY if self._service.running and self._service.places else DaemonState.STARTING
+        return (
+            DaemonState.READY if self._service.running and self._service.listening_addresses else DaemonState.STARTING
+        )
 
     @property
-    def places(self) -> list[str]:
-        """Where it listens now."""
-        return self._service.places
+    def listening_addresses(self) -> list[str]:
+        """Addresses of the listeners that are up."""
+        return self._service.listening_addresses
 
     @property
-    def most_connections(self) -> int | None:
-        """How many connections may be open; None is no limit."""
+    def max_connections(self) -> int | None:
+        """Limit of open connections; None: no limit."""
         return self._service.connections.limit
 
     @property
     def certificate_not_after(self) -> float | None:
-        """Until when the certificate is valid, seconds since the epoch; None without TLS."""
+        """End of the certificate's validity, in seconds since the epoch; None without TLS."""
         return None if self._service.tls is None else self._service.tls.not_after
 
-    def figures(self) -> Figures:
-        """Return what the connections came to until now."""
-        return self._totals.figures(self._service.connections)
+    def counts(self) -> ConnectionCounts:
+        """Return the connection counts at this moment."""
+        return self._totals.counts(self._service.connections)
+
+
+def listen_overflows(path: Path = NETSTAT) -> int | None:
+    """Return TcpExtListenOverflows: handshakes that found a full accept queue, of any listener.
+
+    The kernel counts per network namespace. None if it does not report the counter. The file holds pairs of
+    lines, names and values (proc(5)).
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        if names.startswith("TcpExt:"):
+            value = dict(zip(names.split(), values.split(), strict=False)).get("ListenOverflows", "")
+            return int(value) if value.isdigit() else None
+    return None

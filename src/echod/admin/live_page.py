@@ -1,148 +1,163 @@
-"""What the page shows: the state of the daemon each second, and how the last minutes were."""
+"""The event stream of the live page: the daemon's state once a second, and the last five minutes as points."""
 
 import json
 from collections import deque
 from collections.abc import Sequence
 
-from echod.admin.daemon_view import Observed
+from twisted.logger import Logger
+
+from echod.admin.connection_totals import ConnectionCounts
+from echod.admin.daemon_view import DaemonView
+from echod.admin.http_server import AdminRequest
+from echod.admin.pages import TEXT, Response, constant_page
 from echod.admin.reactor_lag import INTERVAL
-from echod.admin.requests import AdminRequest
-from echod.admin.responses import TEXT, Answer, always
-from echod.admin.totals import Figures
 from echod.server.summary import WAIT_BOUNDS
 
-__all__ = ["Live", "quantile"]
+__all__ = ["LivePage", "quantile"]
 
 HISTORY = 300
-"""Points that are kept, one for each beat: five minutes."""
+"""Points that are kept, one per tick: five minutes."""
 
-MOST_STREAMS = 8
-"""Pages that are open at a time. What they take of the admin server's connections, scrapes and checks cannot have."""
+MAX_STREAMS = 8
+"""Open live pages: a quarter of the admin server's connections, the others being for scrapes and health checks."""
 
-MOST_MISSED = 30
-"""Beats that a page may leave unread before its connection ends."""
+MAX_MISSED_EVENTS = 30
+"""Events that a live page may leave unread before its connection is aborted."""
 
-EVENTS = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 
 DAY = 86400.0
 
 
-class Live:
-    """Takes a point each beat, and tells the open pages: server-sent events, as section 9.2 of HTML has them."""
+class LivePage:
+    """Adds a point at each tick and sends it to the open live pages, as server-sent events (HTML section 9.2)."""
 
-    def __init__(self, observed: Observed, version: str) -> None:
-        self._observed = observed
+    _log = Logger()
+
+    def __init__(self, view: DaemonView, version: str) -> None:
+        self._view = view
         self._version = version
         self._points: deque[dict[str, object]] = deque(maxlen=HISTORY)
-        self._before = observed.figures()
-        self._streams: set[_Stream] = set()
+        self._previous = view.counts()
+        """The counts at the last tick."""
+        self._streams: set[_EventStream] = set()
 
-    def beat(self) -> None:
-        """Take a point of the second that has passed, and send it."""
-        figures = self._observed.figures()
-        point = self._point(figures)
-        self._before = figures
+    def tick(self) -> None:
+        """Add a point for the last second and send it."""
+        counts = self._view.counts()
+        point = self._point(counts)
+        self._previous = counts
         self._points.append(point)
         if self._streams:
-            told = _event("beat", {"state": self._state(figures), "point": point})
-            for stream in tuple(self._streams):
-                stream.send(told)
+            self._send(_event("tick", {"state": self._state(counts), "point": point}))
 
-    def tell_state(self) -> None:
-        """Send the state alone: it has changed, and the next beat may come too late."""
-        told = _event("state", {"state": self._state(self._observed.figures())})
-        for stream in tuple(self._streams):
-            stream.send(told)
+    def send_state(self) -> None:
+        """Send the state without a point: after a change of state that should not wait for the next tick."""
+        self._send(_event("state", {"state": self._state(self._view.counts())}))
 
-    def stream(self, request: AdminRequest) -> None:
-        """Answer with the events, without an end. The first is what the last minutes were."""
+    def respond(self, request: AdminRequest) -> None:
+        """Respond with an event stream that has no end. Its first event is the history."""
         if request.method == b"HEAD":
-            request.answer(always(Answer(200, EVENTS, b"")))
-        elif len(self._streams) >= MOST_STREAMS:
-            request.answer(always(Answer(503, TEXT, b"too many pages are open\n")))
+            request.respond(constant_page(Response(200, EVENT_STREAM, b"")))
+        elif len(self._streams) >= MAX_STREAMS:
+            request.respond(constant_page(Response(503, TEXT, b"too many live pages are open\n")))
         else:
-            stream = _Stream(request, self._streams)
-            stream.send(_event("history", {"state": self._state(self._before), "points": list(self._points)}))
+            history = _event("history", {"state": self._state(self._previous), "points": list(self._points)})
+            _EventStream(request, self._streams).send(history)
 
-    def _point(self, figures: Figures) -> dict[str, object]:
-        before = self._before
-        waits = [now - then for now, then in zip(figures.waits.counts, before.waits.counts, strict=True)]
+    def _send(self, event: bytes) -> None:
+        for stream in tuple(self._streams):
+            try:
+                stream.send(event)
+            except Exception:
+                # The other pages get the event all the same.
+                self._log.failure("cannot send to a live page")
+                stream.abort()
+
+    def _point(self, counts: ConnectionCounts) -> dict[str, object]:
+        previous = self._previous
+        waits = [now - before for now, before in zip(counts.waits.counts, previous.waits.counts, strict=True)]
         return {
-            "time": round(self._observed.now(), 1),
-            "active": figures.active,
-            "accepted": (figures.accepted - before.accepted) / INTERVAL,
-            "records": (figures.records - before.records) / INTERVAL,
-            "received": (figures.bytes_received - before.bytes_received) / INTERVAL,
-            "sent": (figures.bytes_sent - before.bytes_sent) / INTERVAL,
+            "time": round(self._view.now(), 1),
+            "active": counts.active,
+            "accepted": (counts.accepted - previous.accepted) / INTERVAL,
+            "records": (counts.records - previous.records) / INTERVAL,
+            "received": (counts.bytes_received - previous.bytes_received) / INTERVAL,
+            "sent": (counts.bytes_sent - previous.bytes_sent) / INTERVAL,
             "p50": quantile(WAIT_BOUNDS, waits, 0.5),
             "p99": quantile(WAIT_BOUNDS, waits, 0.99),
-            "lag": round(self._observed.pulse.latest, 6),
+            "lag": round(self._view.reactor_lag.latest, 6),
         }
 
-    def _state(self, figures: Figures) -> dict[str, object]:
-        observed = self._observed
-        expires = observed.certificate_not_after
+    def _state(self, counts: ConnectionCounts) -> dict[str, object]:
+        view = self._view
+        not_after = view.certificate_not_after
         return {
             "version": self._version,
-            "state": observed.state.value,
-            "since": observed.since,
-            "now": observed.now(),
-            "places": observed.places,
-            "active": figures.active,
-            "most": observed.most_connections,
-            "accepted": figures.accepted,
-            "records": figures.records,
-            "closed": {reason.value: count for reason, count in figures.closed.items() if count},
-            "handshakes": {version: count for version, count in figures.handshakes.items() if count},
-            "failures": {kind.value: count for kind, count in figures.handshake_failures.items() if count},
-            "certificate_days": None if expires is None else round((expires - observed.now()) / DAY, 2),
-            "overflows": observed.listen_overflows(),
+            "state": view.state.value,
+            "since": view.since,
+            "now": view.now(),
+            "places": view.listening_addresses,
+            "active": counts.active,
+            "most": view.max_connections,
+            "accepted": counts.accepted,
+            "records": counts.records,
+            "closed": {reason.value: count for reason, count in counts.closed.items() if count},
+            "handshakes": {version: count for version, count in counts.handshakes.items() if count},
+            "failures": {kind.value: count for kind, count in counts.handshake_failures.items() if count},
+            "certificate_days": None if not_after is None else round((not_after - view.now()) / DAY, 2),
+            "overflows": view.listen_overflows(),
         }
 
 
-class _Stream:
-    """A page that is open. While it does not read, it misses beats rather than have them pile up."""
+class _EventStream:
+    """The connection of one live page. While the page does not read, events are dropped instead of buffered."""
 
-    def __init__(self, request: AdminRequest, streams: "set[_Stream]") -> None:
+    def __init__(self, request: AdminRequest, streams: "set[_EventStream]") -> None:
+        """Join `streams` until the request ends."""
         self._request = request
         self._streams = streams
         self._paused = False
         self._missed = 0
-        request.begin(EVENTS)
+        request.begin_stream(EVENT_STREAM)
         request.registerProducer(self, True)
-        request.notifyFinish().addErrback(self._gone)
+        request.notifyFinish().addBoth(self._leave)
         streams.add(self)
 
     def send(self, event: bytes) -> None:
-        """Send an event; end a connection that has not been read from for too long."""
+        """Send an event; if too many were missed, abort the connection."""
         if not self._paused:
             self._missed = 0
             self._request.write(event)
             return
         self._missed += 1
-        if self._missed > MOST_MISSED:
-            self._request.channel.transport.abortConnection()
+        if self._missed > MAX_MISSED_EVENTS:
+            self.abort()
+
+    def abort(self) -> None:
+        """Abort the connection."""
+        self._request.channel.transport.abortConnection()
 
     def pauseProducing(self) -> None:
-        """The page does not read."""
+        """Drop events: the transport's buffer is full."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """It reads again."""
+        """Send events again."""
         self._paused = False
 
     def stopProducing(self) -> None:
-        """It is gone."""
+        """No-op: the end of the request removes the stream."""
 
-    def _gone(self, _: object) -> None:
+    def _leave(self, _: object) -> None:
         self._streams.discard(self)
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Return a quantile of times that were counted between `bounds`; None where none was.
+    """Return a quantile of times that are counted in buckets, or None if all counts are 0.
 
-    It lies in the right bucket, and within that where it would be if the times were spread evenly: as PromQL's
-    histogram_quantile() has it. What is above the last bound counts as that. `share` is from 0 to 1.
+    `bounds` and `counts` are as in `BucketCounts`; `share` is from 0 to 1. Within a bucket the times are taken as
+    evenly spread, as in PromQL's histogram_quantile(). Times above the last bound count as that bound.
     """
     rank = share * sum(counts)
     if not rank:
@@ -156,5 +171,5 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
     return bounds[-1]
 
 
-def _event(kind: str, data: dict[str, object]) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def _event(name: str, data: dict[str, object]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

@@ -1,6 +1,6 @@
-"""What Prometheus reads. docs/observability.md lists it all.
+"""The metrics in the formats of Prometheus; docs/observability.md lists them.
 
-A scrape reads counters that are there anyway; so what a scrape costs, connections do not pay.
+Metrics are made from the connection counts at each scrape: a connection has no cost for them.
 """
 
 import platform
@@ -13,135 +13,135 @@ from prometheus_client.registry import Collector
 
 import echod
 import twisted
-from echod.admin.daemon_view import DaemonState, Observed
-from echod.admin.totals import Counts, Figures
+from echod.admin.connection_totals import BucketCounts, ConnectionCounts
+from echod.admin.daemon_view import DaemonState, DaemonView
 from echod.server.summary import REFUSALS
 
 __all__ = ["DaemonCollector", "Exposition"]
 
 FRESH = 0.25
-"""Seconds for which what was rendered is served again: whoever scrapes without pause costs little more for it."""
+"""Seconds for which a rendered text is reused, which bounds the cost of scrapes without pause."""
 
 OPENMETRICS = "application/openmetrics-text"
 
 
 class DaemonCollector(Collector):
-    """Tells of one daemon."""
+    """Makes the metrics of one daemon."""
 
-    def __init__(self, observed: Observed) -> None:
-        self._observed = observed
+    def __init__(self, view: DaemonView) -> None:
+        self._view = view
 
     def collect(self) -> Iterable[Metric]:
-        """Return all there is at this moment."""
-        figures = self._observed.figures()
-        yield from _connections(figures)
-        yield from _records(figures)
-        yield from _tls(figures)
+        """Return all metrics as of now."""
+        counts = self._view.counts()
+        yield from _connections(counts)
+        yield from _records(counts)
+        yield from _tls(counts)
         yield from self._state()
         yield from self._host()
 
     def _state(self) -> Iterator[Metric]:
-        observed = self._observed
+        view = self._view
         yield GaugeMetricFamily(
-            "echod_ready", "Whether connections are accepted: 1, or 0.", observed.state is DaemonState.READY
+            "echod_ready", "1 if connections are accepted, else 0.", view.state is DaemonState.READY
         )
         yield GaugeMetricFamily(
-            "echod_draining", "Whether the daemon is told to stop and waits.", observed.state is DaemonState.DRAINING
+            "echod_draining",
+            "1 if the daemon is stopping and waits for open connections, else 0.",
+            view.state is DaemonState.DRAINING,
         )
-        yield GaugeMetricFamily("echod_listeners", "Listeners that are up.", len(observed.places))
-        if observed.most_connections is not None:
-            yield GaugeMetricFamily(
-                "echod_connections_max", "Connections that may be open at a time.", observed.most_connections
-            )
-        if observed.certificate_not_after is not None:
+        yield GaugeMetricFamily("echod_listeners", "Open listeners.", len(view.listening_addresses))
+        if view.max_connections is not None:
+            yield GaugeMetricFamily("echod_connections_max", "Limit of open connections.", view.max_connections)
+        if view.certificate_not_after is not None:
             yield GaugeMetricFamily(
                 "echod_tls_certificate_not_after_timestamp_seconds",
-                "Until when the certificate that is shown is valid, seconds since the epoch.",
-                observed.certificate_not_after,
+                "End of the server certificate's validity, in seconds since the epoch.",
+                view.certificate_not_after,
                 unit="seconds",
             )
         build = GaugeMetricFamily(
-            "echod_build_info", "1, and what runs as labels.", labels=("version", "python", "twisted")
+            "echod_build_info", "Always 1; the labels are the versions in use.", labels=("version", "python", "twisted")
         )
         build.add_metric((echod.__version__, platform.python_version(), twisted.__version__), 1)
         yield build
 
     def _host(self) -> Iterator[Metric]:
         yield _histogram(
-            "echod_reactor_lag_seconds", "How late a call was that is due every second.", self._observed.pulse.lag
+            "echod_reactor_lag_seconds", "How late a call ran that is due every second.", self._view.reactor_lag.lags
         )
-        overflows = self._observed.listen_overflows()
+        overflows = self._view.listen_overflows()
         if overflows is not None:
             yield CounterMetricFamily(
                 "echod_host_listen_overflows",
-                "TcpExtListenOverflows of the host: handshakes that found a full accept queue, any listener's.",
+                "TcpExtListenOverflows of the host: handshakes that found a full accept queue, of any listener.",
                 overflows,
             )
 
 
 class Exposition:
-    """Renders a registry of one daemon's metrics and of its process's, in the format that a scraper asks for."""
+    """Renders the metrics of the daemon and of its process in the format that the Accept header selects."""
 
-    def __init__(self, observed: Observed, clock: Callable[[], float]) -> None:
+    def __init__(self, view: DaemonView, clock: Callable[[], float]) -> None:
         """`clock` returns seconds, monotonic."""
         self._registry = CollectorRegistry()
-        self._registry.register(DaemonCollector(observed))
+        self._registry.register(DaemonCollector(view))
         ProcessCollector(registry=self._registry)
         self._clock = clock
-        # What a client sends is not for choose_encoder: it raises where a version is no number, and has the content
-        # type say whatever version there is. So it is asked once for each format.
+        # choose_encoder must not see what a client sends: it raises if a version is not a number, and copies any
+        # version into the content type. So each format's encoder is chosen once, here.
         self._openmetrics, self._prometheus = choose_encoder(OPENMETRICS), choose_encoder("")
         self._rendered: dict[str, tuple[float, bytes]] = {}
-        """By content type: when, and what."""
+        """Time and text of the last rendering, by content type."""
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return content type and text for an Accept header: OpenMetrics where it names that, else Prometheus's own."""
-        encode, kind = self._openmetrics if OPENMETRICS in accept else self._prometheus
+        """Return content type and text for an Accept header: OpenMetrics if it names that, else text format."""
+        encode, content_type = self._openmetrics if OPENMETRICS in accept else self._prometheus
         now = self._clock()
-        at, text = self._rendered.get(kind, (now - 2 * FRESH, b""))
-        if now - at >= FRESH:
+        rendered_at, text = self._rendered.get(content_type, (now - 2 * FRESH, b""))
+        if now - rendered_at >= FRESH:
             text = encode(self._registry)
-            self._rendered[kind] = (now, text)
-        return kind, text
+            self._rendered[content_type] = (now, text)
+        return content_type, text
 
 
-def _connections(figures: Figures) -> Iterator[Metric]:
-    served = {reason.value: count for reason, count in figures.closed.items() if reason not in REFUSALS}
-    refused = {reason.value: count for reason, count in figures.closed.items() if reason in REFUSALS}
-    yield CounterMetricFamily("echod_connections_accepted", "Connections that were let in.", figures.accepted)
-    yield GaugeMetricFamily("echod_connections_active", "Connections that are open.", figures.active)
-    yield _counter("echod_connections_closed", "Connections that are over, by close reason.", "reason", served)
-    yield _counter("echod_connections_refused", "Connections that were not let in.", "reason", refused)
-    yield _histogram("echod_connection_duration_seconds", "How long connections lasted.", figures.durations)
+def _connections(counts: ConnectionCounts) -> Iterator[Metric]:
+    served = {reason.value: count for reason, count in counts.closed.items() if reason not in REFUSALS}
+    refused = {reason.value: count for reason, count in counts.closed.items() if reason in REFUSALS}
+    yield CounterMetricFamily("echod_connections_accepted", "Accepted connections.", counts.accepted)
+    yield GaugeMetricFamily("echod_connections_active", "Open connections.", counts.active)
+    yield _counter("echod_connections_closed", "Ended connections, by close reason.", "reason", served)
+    yield _counter("echod_connections_refused", "Refused connections, by reason.", "reason", refused)
+    yield _histogram("echod_connection_duration_seconds", "Duration of ended connections.", counts.durations)
 
 
-def _records(figures: Figures) -> Iterator[Metric]:
-    yield CounterMetricFamily("echod_records_echoed", "Records that were echoed.", figures.records)
-    yield CounterMetricFamily("echod_received_bytes", "Bytes that came.", figures.bytes_received, unit="bytes")
-    yield CounterMetricFamily("echod_sent_bytes", "Bytes that were echoed.", figures.bytes_sent, unit="bytes")
+def _records(counts: ConnectionCounts) -> Iterator[Metric]:
+    yield CounterMetricFamily("echod_records_echoed", "Echoed records.", counts.records)
+    yield CounterMetricFamily("echod_received_bytes", "Bytes received.", counts.bytes_received, unit="bytes")
+    yield CounterMetricFamily("echod_sent_bytes", "Bytes echoed.", counts.bytes_sent, unit="bytes")
     yield _histogram(
         "echod_record_wait_seconds",
-        "How long a record took to come, from accept or from the end of the record before.",
-        figures.waits,
+        "Time until a record was complete, from accept or from the end of the record before.",
+        counts.waits,
     )
 
 
-def _tls(figures: Figures) -> Iterator[Metric]:
-    failures = {kind.value: count for kind, count in figures.handshake_failures.items()}
-    yield _counter("echod_tls_handshakes", "TLS handshakes that succeeded.", "version", figures.handshakes)
-    yield _counter("echod_tls_handshake_failures", "TLS handshakes that came to nothing, by kind.", "kind", failures)
+def _tls(counts: ConnectionCounts) -> Iterator[Metric]:
+    failures = {kind.value: count for kind, count in counts.handshake_failures.items()}
+    yield _counter("echod_tls_handshakes", "Completed TLS handshakes, by version.", "version", counts.handshakes)
+    yield _counter("echod_tls_handshake_failures", "Failed TLS handshakes, by kind.", "kind", failures)
 
 
-def _counter(name: str, about: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, about, labels=(label,))
+def _counter(name: str, help_text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=(label,))
     for value, count in counts.items():
         family.add_metric((value,), count)
     return family
 
 
-def _histogram(name: str, about: str, counts: Counts) -> Metric:
-    buckets, below = [], 0
+def _histogram(name: str, help_text: str, counts: BucketCounts) -> Metric:
+    buckets, cumulative = [], 0
     for bound, count in zip((*map(str, counts.bounds), "+Inf"), counts.counts, strict=True):
-        below += count
-        buckets.append((bound, float(below)))
-    return HistogramMetricFamily(name, about, buckets=buckets, sum_value=counts.total, unit="seconds")
+        cumulative += count
+        buckets.append((bound, float(cumulative)))
+    return HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=counts.total, unit="seconds")

@@ -1,13 +1,16 @@
-"""What the admin server answers, by path."""
+"""The pages of the admin server: the response of each path, and its bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.resources import files
 
-from echod.admin.daemon_view import DaemonState, Observed
+from echod.admin.daemon_view import DaemonState, DaemonView
 from echod.admin.metrics import Exposition
-from echod.admin.responses import TEXT, Answer, Page, always
 
-__all__ = ["pages"]
+__all__ = ["HEADERS", "TEXT", "Page", "PageRequest", "Response", "constant_page", "pages"]
+
+TEXT = "text/plain; charset=utf-8"
 
 STATIC = {
     "/": ("page.html", "text/html; charset=utf-8"),
@@ -15,28 +18,89 @@ STATIC = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-"""The page's own files, in `static` beside this module: file and content type."""
+"""Files of the live page in `static`, beside this module: name and content type by path."""
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Header fields of every response."""
+
+_HEADERS = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
 
 
-def pages(observed: Observed, exposition: Exposition) -> Mapping[str, Page]:
-    """Return all there is, but for the events. The files are read now, and never again."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Status and content of a response."""
+
+    status: int
+    content_type: str
+    body: bytes
+    allow: str = ""
+    """Allowed methods, for status 405 (RFC 9110 section 15.5.6)."""
+
+
+Page = Callable[[str], Response]
+"""Returns the response for a request's Accept header, the only part of a request that changes one."""
+
+
+def constant_page(response: Response) -> Page:
+    """Return a page whose response is always `response`."""
+    return lambda _: response
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A request for a page, reduced to what the response depends on. Equal bytes make equal requests."""
+
+    page: Page
+    accept: str = ""
+    """The Accept header."""
+    head_only: bool = False
+    """Whether the method is HEAD: no body in the response."""
+    close: bool = False
+    """Whether the connection ends after the response."""
+
+    def response_bytes(self, date: str) -> bytes:
+        """Return the whole response as of now. `date` is the Date header (RFC 9110 section 5.6.7)."""
+        response = self.page(self.accept)
+        head = (
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\nDate: {date}\r\n"
+            f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n{_HEADERS}"
+        )
+        if response.allow:
+            head += f"Allow: {response.allow}\r\n"
+        if self.close:
+            head += "Connection: close\r\n"
+        return f"{head}\r\n".encode("ascii") + (b"" if self.head_only else response.body)
+
+
+def pages(view: DaemonView, exposition: Exposition) -> Mapping[str, Page]:
+    """Return every page by its path, the event stream excepted. Static files are read once, in this call."""
     static = files("echod.admin") / "static"
     return {
-        # A reactor that does not turn answers nobody, so that the answer says all.
-        "/healthz": always(Answer(200, TEXT, b"ok\n")),
-        "/readyz": _ready(observed),
-        "/metrics": _metrics(exposition),
-        **{path: always(Answer(200, kind, (static / name).read_bytes())) for path, (name, kind) in STATIC.items()},
+        # Always 200: a blocked reactor sends no response, which is the failure a health check looks for.
+        "/healthz": constant_page(Response(200, TEXT, b"ok\n")),
+        "/readyz": _readiness(view),
+        "/metrics": lambda accept: Response(200, *exposition.render(accept)),
+        **{
+            path: constant_page(Response(200, kind, (static / name).read_bytes()))
+            for path, (name, kind) in STATIC.items()
+        },
     }
 
 
-def _ready(observed: Observed) -> Page:
-    def page(_: str) -> Answer:
-        state = observed.state
-        return Answer(200 if state is DaemonState.READY else 503, TEXT, f"{state.value}\n".encode())
+def _readiness(view: DaemonView) -> Page:
+    def page(_: str) -> Response:
+        state = view.state
+        return Response(200 if state is DaemonState.READY else 503, TEXT, f"{state.value}\n".encode())
 
     return page
-
-
-def _metrics(exposition: Exposition) -> Page:
-    return lambda accept: Answer(200, *exposition.render(accept))

@@ -1,130 +1,153 @@
-"""How long the admin server lives: longer than the daemon, which it tells of while it drains."""
+"""The daemon and its admin server as one service. The admin server outlives the daemon, whose drain it shows."""
 
 import errno
 import time
 from collections.abc import Callable, Sequence
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorSocket, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import echod
-from echod.admin.daemon_view import Observed
-from echod.admin.host_counters import listen_overflows
+from echod.admin.connection_totals import ConnectionTotals
+from echod.admin.daemon_view import DaemonView, listen_overflows
 from echod.admin.http_server import AdminFactory
-from echod.admin.live_page import Live
+from echod.admin.live_page import LivePage
 from echod.admin.metrics import Exposition
 from echod.admin.pages import pages
-from echod.admin.reactor_lag import Pulse
-from echod.admin.totals import Totals
+from echod.admin.reactor_lag import ReactorLag
 from echod.common.errors import ListenError
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.service import EchoService, listening_address, system_error_text
 
-__all__ = ["AdminService", "make_admin"]
+__all__ = ["AdminListeners", "AdminService", "make_admin"]
 
 LOOPBACK = ("::1", "127.0.0.1")
 BACKLOG = 64
-_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a host says that has no IPv6, or no IPv4."""
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""Errors of a bind to ::1 or 127.0.0.1 on a host that has no IPv6, or no IPv4."""
 
 
 def make_admin(
-    place: str,
+    address: str,
     reactor: IReactorTime,
     sockets: IReactorSocket,
-    service: EchoService,
-    totals: Totals,
+    daemon: EchoService,
+    totals: ConnectionTotals,
     wall_clock: Callable[[], float] = time.time,
 ) -> "AdminService":
-    """Return `service` with an admin server beside it, which does not listen yet.
+    """Return `daemon` and an admin server as one service, which does not listen yet.
 
-    `place` is a port, for the loopback addresses alone, or a Twisted server endpoint; `sockets` is the reactor, or
-    what takes its place where listeners are made. `totals` is the daemon's observer. Raises ConfigurationError.
+    `address` is a port, for the loopback addresses only, or a Twisted server endpoint. `sockets` is the reactor or its
+    replacement for listeners. `totals` is an observer of the daemon. Raises ConfigurationError.
     """
-    pulse = Pulse(reactor)
-    observed = Observed(service, totals, pulse, listen_overflows, wall_clock)
-    live = Live(observed, echod.__version__)
-    exposition = Exposition(observed, reactor.seconds)
-    factory = AdminFactory(reactor, pages(observed, exposition), {"/events": live.stream}, wall_clock)
+    reactor_lag = ReactorLag(reactor)
+    view = DaemonView(daemon, totals, reactor_lag, listen_overflows, wall_clock)
+    live_page = LivePage(view, echod.__version__)
+    reactor_lag.on_tick = live_page.tick
+    page_table = pages(view, Exposition(view, reactor.seconds))
+    factory = AdminFactory(reactor, page_table, {"/events": live_page.respond}, wall_clock)
     endpoints: Sequence[IStreamServerEndpoint]
-    if place.isdigit():
-        endpoints = [DualStackEndpoint(sockets, host, int(place), BACKLOG) for host in LOOPBACK]
+    if address.isdigit():
+        endpoints = [DualStackEndpoint(sockets, host, int(address), BACKLOG) for host in LOOPBACK]
     else:
-        endpoints = [endpoint_from_string(sockets, place)]
-    return AdminService(service, place, endpoints, factory, pulse, live)
+        endpoints = [endpoint_from_string(sockets, address)]
+    return AdminService(AdminListeners(address, endpoints, factory), daemon, reactor_lag, live_page)
 
 
-class AdminService(Service):
-    """A daemon and its admin server, as one service: the server is up before the daemon, and after it."""
+class AdminService(MultiService):
+    """Starts the admin server, then the daemon; stops them in reverse order, each after the one before has stopped."""
 
     _log = Logger()
 
     def __init__(
-        self,
-        daemon: EchoService,
-        place: str,
-        endpoints: Sequence[IStreamServerEndpoint],
-        factory: AdminFactory,
-        pulse: Pulse,
-        live: Live,
+        self, listeners: "AdminListeners", daemon: EchoService, reactor_lag: ReactorLag, live_page: LivePage
     ) -> None:
-        """`place` is how the user knows the endpoints; `pulse` is to beat for `live`."""
-        self._daemon = daemon
-        self._place = place
-        self._endpoints = endpoints
-        self._factory = factory
-        self._pulse = pulse
-        self._live = live
-        self._ports: list[IListeningPort] = []
+        """`live_page` is sent the daemon's state when the daemon begins to drain."""
+        super().__init__()
+        self._listeners = listeners
+        self._live_page = live_page
+        for service in (listeners, reactor_lag, daemon):
+            service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        """Listen, the daemon too. Raises ListenError, and then nothing listens."""
-        super().privilegedStartService()
-        self._listen()
+        """Listen. Raises ListenError; then nothing listens, neither the daemon nor the admin server."""
         try:
-            self._daemon.privilegedStartService()
+            super().privilegedStartService()
         except ListenError:
-            self._end_server()
+            self._listeners.close()
             raise
 
     def startService(self) -> None:
-        """Serve. Listens first where nothing has called `privilegedStartService`."""
-        super().startService()
-        if not self._ports:
+        """Serve. Listens first unless `privilegedStartService` has been called. Raises ListenError."""
+        if not self._listeners.is_open:
             self.privilegedStartService()
-        self._daemon.startService()
-        self._pulse.start(self._live.beat)
+        super().startService()
 
     def stopService(self) -> "Deferred[None]":
-        """Stop the daemon; the Deferred fires when it has drained, and the admin server has ended after it."""
-        super().stopService()
-        drained = self._daemon.stopService()
-        self._live.tell_state()
-        return drained.addCallback(lambda _: self._end())
+        """Stop the daemon; the Deferred fires when it has drained and the admin server has stopped after it."""
+        # MultiService would stop the children all at once: the admin server must still show the drain.
+        Service.stopService(self)
+        stopped = Deferred.fromCoroutine(self._stop_children())
+        try:
+            self._live_page.send_state()
+        except Exception:
+            self._log.failure("cannot send the state to the live pages")
+        return stopped
 
-    def _listen(self) -> None:
+    async def _stop_children(self) -> None:
+        for service in reversed(list(self)):
+            try:
+                await maybeDeferred(service.stopService)
+            except Exception:
+                self._log.failure("cannot stop {service}", service=service)
+
+
+class AdminListeners(Service):
+    """The listening ports of the admin server.
+
+    Not StreamServerEndpointService, which logs a failure to listen: here it must end the daemon.
+    """
+
+    _log = Logger()
+
+    def __init__(self, address: str, endpoints: Sequence[IStreamServerEndpoint], factory: AdminFactory) -> None:
+        """`address` names the endpoints in logs and errors, as the user wrote them."""
+        self._address = address
+        self._endpoints = endpoints
+        self._factory = factory
+        self._ports: list[IListeningPort] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any port is open."""
+        return bool(self._ports)
+
+    def privilegedStartService(self) -> None:
+        """Listen. Raises ListenError; then no port is open."""
+        super().privilegedStartService()
         failures: list[Failure] = []
-        for each in self._endpoints:
-            each.listen(self._factory).addCallbacks(self._listening, failures.append)
-        fatal = [each for each in failures if getattr(each.value, "errno", None) not in _NOT_HERE]
+        for endpoint in self._endpoints:
+            endpoint.listen(self._factory).addCallbacks(self._add_port, failures.append)
+        fatal = [failure for failure in failures if getattr(failure.value, "errno", None) not in _NO_SUCH_FAMILY]
         if fatal or (failures and not self._ports):
-            self._end_server()
-            raise ListenError(
-                f"cannot listen on admin {self._place}: {system_error_text((fatal or failures)[0].value)}"
-            )
+            self.close()
+            reason = system_error_text((fatal or failures)[0].value)
+            raise ListenError(f"cannot listen on admin {self._address}: {reason}")
 
-    def _listening(self, port: IListeningPort) -> None:
-        self._ports.append(port)
-        self._log.info("admin on {address}", address=listening_address(port, self._place))
+    def stopService(self) -> "Deferred[None]":
+        """Close the ports and abort the connections."""
+        super().stopService()
+        return self.close()
 
-    def _end(self) -> "Deferred[None]":
-        self._pulse.stop()
-        return self._end_server()
-
-    def _end_server(self) -> "Deferred[None]":
+    def close(self) -> "Deferred[None]":
+        """Close the ports and abort the connections, also before `startService`."""
         ports, self._ports = self._ports, []
-        self._factory.end_all()
-        return DeferredList([maybeDeferred(each.stopListening) for each in ports]).addCallback(lambda _: None)
+        self._factory.abort_all()
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports]).addCallback(lambda _: None)
+
+    def _add_port(self, port: IListeningPort) -> None:
+        self._ports.append(port)
+        self._log.info("admin on {address}", address=listening_address(port, self._address))

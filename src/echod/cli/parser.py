@@ -1,20 +1,19 @@
-"""The `echod` command's words, read by argparse."""
+"""Command-line parsing with argparse: errors in one line, and options declared from a configuration class."""
 
 import argparse
 from functools import partial
 from typing import Any, NoReturn
 
-from echod.cli.option_words import help_of, words_of
 from echod.common.errors import ConfigurationError
-from echod.common.options import options_of
 
-__all__ = ["OneLineParser", "UsageError", "add_command", "add_options", "given"]
+__all__ = ["OneLineParser", "UsageError", "add_command", "add_options", "given_options"]
 
 _GIVEN = "given"
+"""The attribute of the namespace that collects the options."""
 
 
 class UsageError(ConfigurationError):
-    """The command line is none of the command `prog`."""
+    """The arguments of the command `prog` cannot be parsed."""
 
     def __init__(self, prog: str, message: str) -> None:
         super().__init__(message)
@@ -22,13 +21,13 @@ class UsageError(ConfigurationError):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, by an error."""
+    """An argument parser that raises UsageError instead of printing the usage message and exiting."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError: how a usage error is told, and with which status, is for `main` to say."""
+        """Raise UsageError; `main` prints it and chooses the exit status."""
         raise UsageError(self.prog, message)
 
 
@@ -42,11 +41,13 @@ def add_command(commands: "argparse._SubParsersAction[Any]", name: str, summary:
 
 
 def add_options(parser: argparse.ArgumentParser, configuration: type[object], *, over_file: bool = True) -> None:
-    """Declare to `parser` every option of a configuration class.
+    """Declare every option of a configuration class.
 
-    They are only gathered here, in the order of the command line; `core.options` checks them.
-    Without `over_file` there is no file whose flags a command line would have to switch off.
+    The parser only collects them, in the order of the command line; `echod.common.options` checks them. Without
+    `over_file` there is no configuration file, and no `--no-FLAG` to override it.
     """
+    from echod.common.options import options_of  # it imports dataclasses and ipaddress, which `--version` does not need
+
     for each in options_of(configuration):
         short = [f"-{each.short}"] if each.short else []
         if each.type.metavar:
@@ -57,18 +58,18 @@ def add_options(parser: argparse.ArgumentParser, configuration: type[object], *,
                 action="append",
                 type=partial(_pair, each.name),
                 metavar=each.type.metavar,
-                help=_literally(help_of(each)),
+                help=_escape(each.help_with_default),
             )
             continue
-        for word, text, what in words_of(each)[: None if over_file else 1]:
+        for word, text, help_text in each.flag_words[: None if over_file else 1]:
             words = [*(short if word == each.name else []), f"--{word}"]
             parser.add_argument(
-                *words, dest=_GIVEN, action="append_const", const=(each.name, text), help=_literally(what)
+                *words, dest=_GIVEN, action="append_const", const=(each.name, text), help=_escape(help_text)
             )
 
 
-def given(namespace: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return what was given: (option name, text) pairs."""
+def given_options(namespace: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the collected options: (option name, text) pairs."""
     return getattr(namespace, _GIVEN) or []
 
 
@@ -76,6 +77,6 @@ def _pair(name: str, text: str) -> tuple[str, str]:
     return name, text
 
 
-def _literally(text: str) -> str:
-    """Return a help text in which argparse finds nothing to fill in."""
-    return text.replace("%", "%%")
+def _escape(help_text: str) -> str:
+    """Return a help text in which argparse finds no format specifier."""
+    return help_text.replace("%", "%%")

@@ -1,4 +1,4 @@
-"""What belongs to the process as a whole: its clock, its signals, its last words."""
+"""The process as a whole: reactor clock, reactor run, signals, limits, uncaught errors."""
 
 import resource
 import signal
@@ -20,7 +20,7 @@ __all__ = [
     "descriptor_limit",
     "on_next_stop_signal",
     "on_signal",
-    "tell_in_one_line",
+    "one_line_excepthook",
     "use_monotonic_clock",
 ]
 
@@ -28,11 +28,10 @@ T = TypeVar("T")
 
 
 def use_monotonic_clock(reactor: Any) -> None:
-    """Make `reactor` count its seconds on a clock that nobody can set.
+    """Make `reactor` use the monotonic clock for its timers.
 
-    Twisted's reactors count on `time.time`, so that a step of the wall clock fires every
-    deadline at once, or none for as long as the step was. Calls that are already
-    scheduled keep their distance.
+    Twisted's reactors use `time.time`: a step of the wall clock forward fires every timer at once, a step backward
+    delays them all by as much. Calls that are already scheduled keep their remaining time.
     """
     ahead = time.monotonic() - reactor.seconds()
     reactor.seconds = time.monotonic
@@ -44,62 +43,62 @@ def use_monotonic_clock(reactor: Any) -> None:
 
 
 class ReactorRun(Generic[T]):
-    """One run of the reactor, from its start to what it comes to."""
+    """One run of the reactor, from its start to its result."""
 
     def __init__(self, reactor: IReactorCore) -> None:
         self._reactor = reactor
-        self._found: list[T | Failure] = []
+        self._results: list[T | Failure] = []
 
     @property
-    def over(self) -> bool:
-        """Whether there is what it came to."""
-        return bool(self._found)
+    def finished(self) -> bool:
+        """Whether the run has a result."""
+        return bool(self._results)
 
-    def end(self, found: T | Failure) -> None:
-        """End it with what was found, or with what went wrong."""
-        self._found.append(found)
-        with suppress(ReactorNotRunning):  # where a signal ended the run, the reactor is stopping already
+    def finish(self, result: T | Failure) -> None:
+        """Stop the reactor, with a result or with a failure."""
+        self._results.append(result)
+        with suppress(ReactorNotRunning):  # if a signal ended the run, the reactor is already stopping
             self._reactor.stop()
 
-    def to_its_end(self) -> T:
-        """Run the reactor; return what was found first, or raise what went wrong."""
+    def run(self) -> T:
+        """Run the reactor; return the first result, or raise the exception of the first failure."""
         self._reactor.run()
-        found = self._found[0]
-        if isinstance(found, Failure):
-            found.raiseException()
-        return found
+        result = self._results[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
 
 
 def descriptor_limit() -> int | None:
-    """Return how many files the process may have open; None where the system sets no limit."""
+    """Return the limit of open files of the process; None if there is no limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def on_signal(reactor: IReactorCore, number: signal.Signals, act: Callable[[], None]) -> None:
-    """Call `act` in the reactor at each such signal, after whatever handled the signal so far."""
-    before = signal.getsignal(number)
+def on_signal(reactor: IReactorCore, number: signal.Signals, handler: Callable[[], None]) -> None:
+    """Call `handler` in the reactor at each signal `number`, after the handler that the signal had before."""
+    previous = signal.getsignal(number)
 
     def handle(signum: int, frame: Any) -> None:
-        if callable(before):
-            before(signum, frame)
-        cast("Any", reactor).callFromThread(act)
+        if callable(previous):
+            previous(signum, frame)
+        cast("Any", reactor).callFromThread(handler)
 
     signal.signal(number, handle)
 
 
-def on_next_stop_signal(reactor: IReactorCore, act: Callable[[], None]) -> None:
-    """Call `act` in the reactor at SIGTERM or SIGINT from now on: the reactor would ignore them while it stops."""
+def on_next_stop_signal(reactor: IReactorCore, handler: Callable[[], None]) -> None:
+    """Call `handler` in the reactor at each further SIGTERM or SIGINT, which the reactor ignores while it stops."""
 
     def handle(*_: object) -> None:
-        cast("Any", reactor).callFromThread(act)
+        cast("Any", reactor).callFromThread(handler)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
 
 
-def tell_in_one_line(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
-    """An excepthook: twistd lets what stops a service from starting fall through to it."""
+def one_line_excepthook(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
+    """Print an EchodError in one line. A `sys.excepthook`, as twistd does not catch errors of a service's start."""
     if isinstance(problem, EchodError):
         print(f"echod: {problem}", file=sys.stderr)
     else:

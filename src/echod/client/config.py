@@ -47,7 +47,7 @@ class ClientConfiguration:
     tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
     tls_insecure: bool = option(False, Flag(), "take any certificate for the server's")
 
-    def _check_way(self) -> None:
+    def _check_route(self) -> None:
         """Raise ConfigurationError where what is asked of the way does not go together."""
         if self.ipv4 and self.ipv6:
             raise ConfigurationError("ipv4: not with ipv6; without either both are used")

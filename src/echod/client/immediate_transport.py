@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from echod.client.outcomes import KernelFacts
-from echod.client.tcp_info import TCP_INFO_SIZE, kernel_facts
+from echod.client.tcp_info import TCP_INFO_SIZE, read_tcp_info
 
 __all__ = ["ImmediateTransport"]
 
@@ -53,17 +53,17 @@ class ImmediateTransport:
 
     def loseConnection(self) -> None:
         """Close in order."""
-        self.ask_kernel()
+        self.kernel_facts()
         self._sends_at_once = False
         self._transport.loseConnection()
 
     def abortConnection(self) -> None:
         """Close with a reset."""
-        self.ask_kernel()
+        self.kernel_facts()
         self._sends_at_once = False
         self._transport.abortConnection()
 
-    def ask_kernel(self) -> KernelFacts | None:
+    def kernel_facts(self) -> KernelFacts | None:
         """Return what the kernel knows of the connection; once it is gone, what it knew when it was closed here.
 
         None where there is no TCP_INFO, and where the connection was gone before it could be asked.
@@ -73,5 +73,5 @@ class ImmediateTransport:
                 info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
             except OSError:  # no TCP socket
                 return None
-            self._facts = kernel_facts(info)
+            self._facts = read_tcp_info(info)
         return self._facts

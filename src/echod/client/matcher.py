@@ -1,23 +1,23 @@
-"""What came back, held against what was sent, as it streams in.
+"""Matches the bytes that come back against the records that were sent, as a stream.
 
-The records that are out on a connection are expected in the order in which they were sent, for TCP keeps it. Bytes
-are compared as they come, each once. From the first that differs on they are held until it can be told what they are:
+The records that are out on a connection are expected in the order in which they were sent, because TCP keeps it. Each
+byte is compared once, when it is read. From the first that differs on, the bytes are held until they can be identified:
 
-| what came in a record's place                          | verdict on that record | then                              |
-| ------------------------------------------------------ | ---------------------- | --------------------------------- |
-| its beginning, then the header of another that is out  | TRUNCATED              | on with the other one             |
-| another record that is out                             | none yet               | the other is REORDERED when whole |
-| any other record of this run                           | STALE                  | it is skipped, ours may follow    |
-| a record of another run                                | FOREIGN                | likewise                          |
-| anything else                                          | CORRUPT                | as many bytes are skipped         |
+| bytes in a record's place                             | verdict on that record | then                                |
+| ----------------------------------------------------- | ---------------------- | ----------------------------------- |
+| its beginning, then the header of another that is out | TRUNCATED              | the other one is expected           |
+| another record that is out                            | none yet               | the other is REORDERED when whole   |
+| any other record of this run                          | STALE                  | it is skipped, this one may follow  |
+| a record of another run                               | FOREIGN                | likewise                            |
+| anything else                                         | CORRUPT                | the size of the record is skipped   |
 
-A header counts only with its checksum. What comes while nothing is expected cannot be an echo: it is held, and the next
-record is judged by it.
+A header is valid only with its checksum. Bytes that are read while no record is out cannot be an echo: they are held,
+and the next record is judged by them.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from echod.client.record import HEADER_SIZE, Record, read_header
 from echod.common.defaults import LARGEST_RECORD
@@ -26,7 +26,7 @@ __all__ = ["Finding", "Matcher", "Verdict", "first_difference"]
 
 
 class Verdict(Enum):
-    """What came of a record that was sent."""
+    """The result of matching one record."""
 
     ECHOED = auto()
     CORRUPT = auto()
@@ -36,22 +36,21 @@ class Verdict(Enum):
     REORDERED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """The verdict on one record."""
 
     record: Record
     verdict: Verdict
     began: float
-    """When the first byte came that stood in its place, as `Matcher.feed` was told the time."""
+    """Time of the first byte in its place, as passed to `Matcher.feed`."""
     received: int
-    """Bytes that came in its place until the verdict."""
+    """Bytes in its place until the verdict."""
     offset: int | None = None
-    """Of CORRUPT: where the first byte that differs is. Of TRUNCATED: how many bytes came."""
+    """Of CORRUPT: offset of the first byte that differs. Of TRUNCATED: number of bytes before the next record."""
     other: int | None = None
-    """The sequence number of the record that came instead, or that was overtaken, where it is one of this run's."""
+    """The sequence number of the record of this run that came back instead, or was overtaken."""
     came: bytes = b""
-    """Of CORRUPT: the beginning of what came in its place."""
+    """Of CORRUPT: the beginning of the bytes in its place."""
 
 
 class _Expected:
@@ -62,40 +61,44 @@ class _Expected:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.judged = False
-        """Whether there is a verdict already, or none is asked for any more; its echo may still come."""
+        """Whether it has its verdict, or needs none any more. Its echo may still come."""
         self.overtook: int | None = None
+        """The sequence number of a record sent earlier that it came back before."""
 
 
 class Matcher:
-    """Judges the records that are sent on one connection, all of one run."""
+    """Matches the records of one run that are sent on one connection."""
 
     def __init__(self) -> None:
         self._out: deque[_Expected] = deque()
         self._began: float | None = None
         self._received = 0
-        """Bytes that came in the place of the first that is out, all as sent."""
+        """Bytes in the place of the first record that is out, all as sent."""
         self._difference: int | None = None
+        """The offset of a byte in its place that differs."""
         self._held = bytearray()
-        """All that came in its place, once something differed; or what came while nothing was out."""
+        """All bytes in its place, once one differs; or the bytes read while no record was out."""
         self._skip = 0
+        """Bytes to be skipped."""
         self._pending: list[memoryview] = []
+        """Bytes not matched yet, the next of them last."""
 
     def received(self, record: Record) -> int:
-        """Return how many bytes came in the place of `record` so far."""
+        """Return the number of bytes in the place of `record` so far."""
         if not self._out or self._out[0].record is not record:
             return 0
         return self._received if self._difference is None else len(self._held)
 
     def began(self, record: Record) -> float | None:
-        """Return when the first of them came; None where none has."""
+        """Return the time of the first of them; None if there is none."""
         return self._began if self.received(record) else None
 
     def difference(self, record: Record) -> int | None:
-        """Return the offset of a byte that is not as sent, where more was needed to tell what came instead."""
+        """Return the offset of a byte that differs, if what came instead is not identified yet; else None."""
         return self._difference if self.received(record) else None
 
     def came(self, record: Record) -> bytes:
-        """Return the beginning of what came in the place of `record`, where that is not as sent; else nothing."""
+        """Return the beginning of the bytes in the place of `record` if one differs; else no bytes."""
         return bytes(self._held[:HEADER_SIZE]) if self.difference(record) is not None else b""
 
     @property
@@ -104,12 +107,12 @@ class Matcher:
         return bool(self._out)
 
     @property
-    def unasked(self) -> bool:
-        """Whether bytes have come that no record was out for."""
+    def has_excess(self) -> bool:
+        """Whether bytes are held that were read while no record was out."""
         return not self._out and bool(self._held)
 
     def expect(self, record: Record) -> list[Finding]:
-        """Take note that `record` is about to be sent. It may be judged already, by what came unasked before."""
+        """Expect the echo of `record`, which is about to be sent. Bytes held from before can be the verdict already."""
         self._out.append(_Expected(record))
         if len(self._out) == 1 and self._held:
             self._difference = 0
@@ -117,13 +120,18 @@ class Matcher:
         return []
 
     def abandon(self, record: Record) -> None:
-        """Ask for no verdict on `record` any more. Its echo may still come, before that of the next."""
+        """Reach no verdict on `record`. Its echo may still come, before that of the next."""
         for each in self._out:
             if each.record is record:
                 each.judged = True
 
     def feed(self, data: bytes, at: float) -> list[Finding]:
-        """Take what came at the time `at`; return the verdicts that can be given now, in the order of the stream."""
+        """Match `data`, read at the time `at`; return the verdicts reached, in the order of the stream."""
+        in_step = self._out and self._difference is None and not self._received and not self._skip
+        if in_step and data == self._out[0].record.data:  # a whole echo in one read, as nearly all are
+            self._began = at
+            self._received = len(data)
+            return self._complete()
         self._pending.append(memoryview(data))
         return self._work(at)
 
@@ -138,7 +146,7 @@ class Matcher:
                 return findings
 
     def _put_back(self, data: bytes | memoryview) -> None:
-        """Let `data` be taken next."""
+        """Match `data` next."""
         if data:
             self._pending.append(memoryview(data))
 
@@ -160,7 +168,7 @@ class Matcher:
             missing = self._wanted - len(self._held)
             self._put_back(data[missing:])
             data = data[:missing]
-        # Unasked for, as much as the largest record may have is enough to tell what it is.
+        # While no record is out, as many bytes as the largest record has are enough to identify them.
         self._held += data[: LARGEST_RECORD - len(self._held)] if not self._out else data
 
     def _compare(self, data: memoryview, at: float) -> list[Finding]:
@@ -180,15 +188,19 @@ class Matcher:
         self._put_back(data[len(piece) :])
         if self._received < len(first.record.data):
             return []
-        self._out.popleft()
-        early = first.overtook is not None
-        found = self._found(first, Verdict.REORDERED if early else Verdict.ECHOED, self._received, other=first.overtook)
-        self._start_over()
+        return self._complete()
+
+    def _complete(self) -> list[Finding]:
+        """All bytes of the first record that is out are back."""
+        first = self._out.popleft()
+        verdict = Verdict.ECHOED if first.overtook is None else Verdict.REORDERED
+        found = self._found(first, verdict, self._received, other=first.overtook)
+        self._received = 0
         return found
 
     @property
     def _wanted(self) -> int:
-        """How many bytes in a record's place tell what they are."""
+        """The number of bytes in a record's place that identify them."""
         assert self._difference is not None
         if any(each.record.described for each in list(self._out)[1:]):
             return self._difference + HEADER_SIZE
@@ -197,7 +209,7 @@ class Matcher:
     def _judge(self, at: float) -> list[Finding]:
         first = self._out[0]
         held, difference = bytes(self._held), self._difference
-        self._start_over()
+        self._begin_record()
         self._began = at if self._began is None else self._began
         ours, header = read_header(first.record.header or b""), read_header(held)
         if ours is not None and header is not None and header != ours:
@@ -226,7 +238,7 @@ class Matcher:
         return next((each for each in self._out if each.record.header == header), None)
 
     def _promote(self, ahead: _Expected) -> None:
-        """Expect `ahead` next. Those that were before it and are judged will not come any more."""
+        """Expect `ahead` next. Records before it that are judged are not expected any more."""
         before = list(self._out)[: self._out.index(ahead)]
         waiting = [each for each in before if not each.judged]
         if waiting:
@@ -251,17 +263,17 @@ class Matcher:
         assert began is not None
         return [Finding(expected.record, verdict, began, received, offset, other, came)]
 
-    def _start_over(self) -> None:
-        """Stand at the beginning of a record again."""
+    def _begin_record(self) -> None:
+        """Begin with the next record."""
         self._received = 0
         self._difference = None
         self._held = bytearray()
 
 
 def first_difference(sent: bytes, received: bytes) -> int | None:
-    """Return the offset of the first byte that differs, or None where all are equal.
+    """Return the offset of the first byte that differs, or None if all are equal.
 
-    Where one is the beginning of the other, the offset is the shorter one's length.
+    If one is the beginning of the other, the offset is the length of the shorter one.
     """
     if sent == received:
         return None

@@ -1,8 +1,8 @@
-"""Our side of one connection: records out, and what comes back held against them."""
+"""The protocol of a client's connection: sends records, and matches the bytes that come back against them."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
-from typing import Protocol as Shape
+from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -11,65 +11,66 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echod.client.conclusions import Failing
 from echod.client.immediate_transport import ImmediateTransport
 from echod.client.matcher import Finding, Matcher
 from echod.client.outcomes import KernelFacts, Outcome, Step, TLSSession
 from echod.client.record import Record
 from echod.common.addresses import HostPort, display_host
 
-__all__ = ["Listener", "ProbeFactory", "ProbeProtocol", "Refusal", "peer_of"]
+__all__ = ["ProbeFactory", "ProbeProtocol", "ProtocolListener", "Refusal", "host_port"]
 
 
 class Refusal(NamedTuple):
-    """What the client will not go on for."""
+    """Why the client refused the server, before any record was sent."""
 
     outcome: Outcome
     detail: str
     check: str | None = None
-    """Which check of the server's certificate failed."""
+    """The check of the server's certificate that failed."""
 
 
-class Listener(Shape):
-    """Hears of a connection that was established."""
-
-    def found(self, finding: Finding, at: float) -> None:
-        """Take the verdict on a record, given upon what came at the time `at`."""
-
-    def lost(self, reason: Failure) -> None:
-        """The connection is over."""
-
-
-class _Nobody:
-    """Hears of nothing: the listener until there is one."""
+class ProtocolListener(Interface):
+    """Receives the events of an established connection."""
 
     def found(self, finding: Finding, at: float) -> None:
-        """Nobody has sent anything."""
+        """Receive the verdict on a record, reached by bytes that were read at the time `at`."""
 
     def lost(self, reason: Failure) -> None:
-        """`ready` tells of it."""
+        """The connection has ended."""
+
+
+class _NullListener:
+    """The listener before `ready` has fired."""
+
+    def found(self, finding: Finding, at: float) -> None:
+        """No-op: no record was sent yet."""
+
+    def lost(self, reason: Failure) -> None:
+        """No-op: `ready` fails."""
 
 
 @implementer(IHalfCloseableProtocol)
 class ProbeProtocol(Protocol):
-    """Sends records, and receives their echoes in as many pieces as it takes.
+    """Sends records, and receives their echoes in any number of pieces.
 
-    `ready` fires when records may be sent, and fails with the transport's reason where the connection is over before.
-    It is half-closeable so that the kernel can be asked about a connection that the peer closes.
+    `ready` fires when records may be sent, and fails with the transport's reason if the connection ends before. The
+    protocol is half-closeable, so that the kernel can be asked about a connection that the peer has closed.
     """
 
     step = Step.ECHO
-    """Where it is."""
+    """The step that the connection is in."""
     connected_at: float | None = None
     secured_at: float | None = None
     refusal: Refusal | None = None
-    """What the client broke off for, before anything was sent."""
     tls: TLSSession | None = None
-    _fin = False
+    _fin_received = False
 
     def __init__(self, now: Callable[[], float]) -> None:
+        """`now` is `Clocks.now`."""
         self._now = now
         self.matcher = Matcher()
-        self.listener: Listener = _Nobody()
+        self.listener: ProtocolListener = _NullListener()
         self.ready: Deferred[None] = Deferred()
 
     @property
@@ -77,53 +78,53 @@ class ProbeProtocol(Protocol):
         return cast("ITCPTransport", self.transport)
 
     @property
-    def _wire(self) -> ImmediateTransport:
+    def _immediate_transport(self) -> ImmediateTransport:
         return cast("ImmediateTransport", self.transport)
 
     def makeConnection(self, transport: object) -> None:
-        """Take the transport, as one that sends at once."""
+        """Put an `ImmediateTransport` in front of the transport."""
         super().makeConnection(ImmediateTransport(transport))  # type: ignore[no-untyped-call]  # Twisted's has no annotations
 
     def connectionMade(self) -> None:
-        """Begin."""
-        # A record of more than one segment would wait for an acknowledgement before its last one.
+        """TCP has connected."""
+        # With Nagle's algorithm, the last segment of a record would wait for an acknowledgement of the one before.
         self._tcp.setTcpNoDelay(True)
         self.connected_at = self._now()
-        self.peer, self.host = peer_of(self._tcp.getPeer()), peer_of(self._tcp.getHost())
-        self._begin()
+        self.peer, self.host = host_port(self._tcp.getPeer()), host_port(self._tcp.getHost())
+        self._tcp_connected()
 
     def dataReceived(self, data: bytes) -> None:
-        """Hold what comes back against what was sent."""
-        arrived = self._now()
-        for finding in self.matcher.feed(data, arrived):
-            self.listener.found(finding, arrived)
+        """Match what the peer sent against the records that are out."""
+        read_at = self._now()
+        for finding in self.matcher.feed(data, read_at):
+            self.listener.found(finding, read_at)
 
     def readConnectionLost(self) -> None:
-        """The peer will send nothing more: that is the end, also of what is still to be sent."""
-        self._fin = not self._wire.broken
-        if self.matcher.waiting or self._wire.broken:
+        """The peer has sent FIN, and will send nothing more: end the connection, with unsent data if there is any."""
+        self._fin_received = not self._immediate_transport.broken
+        if self.matcher.waiting or self._immediate_transport.broken:
             self._tcp.abortConnection()
         else:
             self._tcp.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Never: the sending side is not shut alone."""
+        """No-op: this side is never shut down alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that it is over."""
-        if self._fin:
+        """Report the end of the connection."""
+        if self._fin_received:
             reason = connectionDone
         if not self.ready.called:
             self.ready.errback(reason)
         self.listener.lost(reason)
 
     def send(self, record: Record) -> float | None:
-        """Send `record`; return when that was. None where what came unasked was its verdict."""
+        """Send `record`; return the time. None, and nothing is sent, if bytes received before are its verdict."""
         for finding in self.matcher.expect(record):
             self.listener.found(finding, self._now())
             return None
         sent_at = self._now()
-        self._tcp.write(record.data)
+        self.transport.write(record.data)  # type: ignore[union-attr]  # connected; this runs once a record of load
         return sent_at
 
     def close(self) -> None:
@@ -131,37 +132,37 @@ class ProbeProtocol(Protocol):
         self._tcp.loseConnection()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once, with a reset."""
         self._tcp.abortConnection()
 
-    def ask_kernel(self) -> KernelFacts | None:
-        """Return what the kernel knows of the connection, or knew before it was closed here."""
-        return self._wire.ask_kernel()
+    def kernel_facts(self) -> KernelFacts | None:
+        """Return TCP_INFO of the connection; after it was closed at this end, as it was then."""
+        return self._immediate_transport.kernel_facts()
 
-    def ended_by(self, reason: Failure, progress: str, received: int) -> Refusal:
-        """Return what the transport's `reason` amounts to, once the connection was established.
+    def ended_by(self, reason: Failure, progress: str, received: int) -> Failing:
+        """Return the failing that is the end of the established connection for the transport's `reason`.
 
-        `progress` is how far it was: "after 9 of 250 bytes", of which `received` is the number.
+        `progress` is a phrase such as "after 9 of 250 bytes"; `received` is the number of bytes in it.
         """
         if reason.check(ConnectionDone):
-            return Refusal(Outcome.CLOSED_EARLY, f"closed by the peer {progress}")
-        return Refusal(Outcome.RESET, f"connection reset {progress}")
+            return Failing(Outcome.CLOSED_EARLY, f"closed by the peer {progress}")
+        return Failing(Outcome.RESET, f"connection reset {progress}")
 
     def closed_in_order(self, reason: Failure) -> bool:
-        """Say whether `reason` is that the peer closed the connection as it should."""
+        """Say whether `reason` means that the peer closed the connection in order."""
         return reason.check(ConnectionDone) is not None
 
-    def _begin(self) -> None:
+    def _tcp_connected(self) -> None:
         self.ready.callback(None)
 
 
-def peer_of(address: IAddress) -> HostPort:
-    """Return one end of a TCP connection."""
+def host_port(address: IAddress) -> HostPort:
+    """Return the host and port of a TCP address."""
     return HostPort(display_host(address.host), address.port)  # type: ignore[attr-defined]  # IAddress declares neither
 
 
 class ProbeFactory(Factory):
-    """Makes the protocols of one connection's attempts."""
+    """Makes the protocols for the attempts of one connection."""
 
     noisy = False
 

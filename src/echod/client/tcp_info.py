@@ -4,7 +4,7 @@ import struct
 
 from echod.client.outcomes import KernelFacts
 
-__all__ = ["TCP_INFO_SIZE", "kernel_facts"]
+__all__ = ["TCP_INFO_SIZE", "read_tcp_info"]
 
 _WORD = struct.Struct("=I")
 
@@ -24,7 +24,7 @@ TCP_INFO_SIZE = _MIN_RTT + _WORD.size
 """Bytes to ask for: getsockopt(2) cuts a longer struct off, and says how much of a shorter one there is."""
 
 
-def kernel_facts(info: bytes) -> KernelFacts | None:
+def read_tcp_info(info: bytes) -> KernelFacts | None:
     """Return what `info` says; None where it is too short for anything but the beginning."""
     if len(info) < _NEEDED:
         return None

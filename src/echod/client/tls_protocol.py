@@ -11,6 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echod.client.conclusions import Failing
 from echod.client.immediate_transport import ImmediateTransport
 from echod.client.outcomes import CertificateFacts, Outcome, Step, TLSSession
 from echod.client.protocol import ProbeProtocol, Refusal
@@ -118,14 +119,14 @@ class TLSProbeProtocol(ProbeProtocol):
         self.tls = TLSSession()
 
     @property
-    def _wire(self) -> ImmediateTransport:
+    def _immediate_transport(self) -> ImmediateTransport:
         return cast("ImmediateTransport", cast("Any", self.transport).transport)
 
     def makeConnection(self, transport: Any) -> None:
         """Take the TLS transport, under which there is a `ImmediateTransport` already."""
         Protocol.makeConnection(self, transport)
 
-    def _begin(self) -> None:
+    def _tcp_connected(self) -> None:
         """Not before the handshake is complete."""
 
     def refuse(self, refusal: Refusal, certificate: CertificateFacts | None = None) -> None:
@@ -168,34 +169,34 @@ class TLSProbeProtocol(ProbeProtocol):
         """Say whether the peer closed as it should; what a FIN without a close_notify cut off, TCP had told of."""
         return not isinstance(reason.value, SSL.Error) and super().closed_in_order(self._tcp_reason)
 
-    def ended_by(self, reason: Failure, progress: str, received: int) -> Refusal:
+    def ended_by(self, reason: Failure, progress: str, received: int) -> Failing:
         """Return what the transport's `reason` amounts to, which may be an error of OpenSSL's."""
         if self.step is Step.TLS and cast("ProbeTLSTransport", self.transport).echoes_without_tls:
-            return Refusal(Outcome.TLS_FAILED, "what answers is an echo server without TLS")
+            return Failing(Outcome.TLS_FAILED, "what answers is an echo server without TLS")
         if isinstance(reason.value, SSL.Error):
             return self._broken_by(_words(reason.value), progress, received)
         if self.step is not Step.TLS:
             return super().ended_by(self._tcp_reason, progress, received)
         how = "closed by the peer" if self._tcp_reason.check(ConnectionDone) else "reset"
-        return Refusal(Outcome.TLS_FAILED, f"the connection was {how}")
+        return Failing(Outcome.TLS_FAILED, f"the connection was {how}")
 
     @property
     def _tcp_reason(self) -> Failure:
         return cast("ProbeTLSTransport", self.transport).tcp_reason
 
-    def _broken_by(self, words: str, progress: str, received: int) -> Refusal:
+    def _broken_by(self, words: str, progress: str, received: int) -> Failing:
         _, is_alert, alert = words.rpartition(" alert ")
         server_had_its_say = cast("ProbeTLSTransport", self.transport).showed_certificate and not received
         if is_alert and alert in _ABOUT_OUR_CERTIFICATE and server_had_its_say:
             # With TLS 1.3 the client is done, and sends, before the server has seen its certificate.
             self.step = Step.TLS
             said = "refused the client certificate" if self._shows_certificate else "wants a client certificate"
-            return Refusal(Outcome.TLS_CLIENT_CERTIFICATE, f"the server {said}: {alert}")
+            return Failing(Outcome.TLS_CLIENT_CERTIFICATE, f"the server {said}: {alert}")
         if self.step is not Step.TLS:
-            return Refusal(Outcome.RESET, f"broken off {progress}: {words}")
+            return Failing(Outcome.RESET, f"broken off {progress}: {words}")
         if is_alert:
-            return Refusal(Outcome.TLS_FAILED, f"the server broke it off: {alert}")
-        return Refusal(Outcome.TLS_FAILED, _MEANINGS.get(words, words))
+            return Failing(Outcome.TLS_FAILED, f"the server broke it off: {alert}")
+        return Failing(Outcome.TLS_FAILED, _MEANINGS.get(words, words))
 
 
 def _words(problem: SSL.Error) -> str:

@@ -1,1 +1,1 @@
-"""Floor 0: plain values and pure functions. No Twisted, no I/O, no clock."""
+"""Layer 0: what several packages need."""

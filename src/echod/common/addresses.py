@@ -1,4 +1,4 @@
-"""Addresses as people write and read them."""
+"""Hosts, addresses and networks: parsed from text, and displayed."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 __all__ = ["HostPort", "display_host", "parse_address", "parse_host", "parse_network"]
 
 MAPPED = "::ffff:"
+"""The beginning of an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
+
+MAPPED_BITS = 96
+"""Bits of that prefix, ::ffff:0:0/96."""
 
 MAX_NAME = 253
 """Characters in a host name (RFC 1035 section 2.3.4 allows 255 octets on the wire)."""
@@ -14,19 +18,18 @@ MAX_NAME = 253
 MAX_LABEL = 63
 """Octets in one label of a host name (RFC 1035 section 2.3.4)."""
 
-# Underscores are no part of a host name (RFC 952), yet resolvers answer for them and operators use them.
+# RFC 952 has no underscores in host names, but resolvers answer for such names and operators use them.
 _LABEL = re.compile(r"[^\W-](?:[\w-]*\w)?", re.UNICODE)
 
 
 def display_host(host: str) -> str:
-    """Return an address as echod shows, logs and matches it.
+    """Return an address as echod displays, logs and matches it: an IPv4-mapped IPv6 address as IPv4.
 
-    An IPv4 client of a dual-stack socket appears as `::ffff:a.b.c.d` (RFC 4291
-    section 2.5.5.2); it is shown as the `a.b.c.d` that it is.
+    An IPv4 client of a dual-stack socket appears as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
     """
     if host.startswith(MAPPED):
         rest = host[len(MAPPED) :]
-        if "." in rest:  # as every system writes it; the long way takes 6 µs of each connection
+        if "." in rest:  # the form that operating systems write; no need to parse it for each connection
             return rest
         try:
             mapped = IPv6Address(host).ipv4_mapped
@@ -39,7 +42,7 @@ def display_host(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A host and a TCP port. `str()` writes it as in a URL: `192.0.2.1:3005`, `[2001:db8::1]:3005`."""
+    """A host and a TCP port. `str()` gives the form of a URL: `192.0.2.1:3005`, `[2001:db8::1]:3005`."""
 
     host: str
     port: int
@@ -50,7 +53,7 @@ class HostPort:
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return `text` as an address, scope id and all, or None where it is none."""
+    """Return the IP address in `text`, with its scope id; None if `text` is not an address."""
     try:
         return ip_address(text)
     except ValueError:
@@ -58,9 +61,9 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_host(text: str) -> str:
-    """Return the host that `text` means: a name, an IPv4 or an IPv6 literal, brackets taken off.
+    """Return the host in `text`: a name, an IPv4 or an IPv6 address. Brackets are removed.
 
-    Raises ValueError, with a sentence for the user, where it can be none of these.
+    Raises ValueError, with a sentence for the user, if `text` is not a host.
     """
     if text.startswith("[") or text.endswith("]"):
         inner = text[1:-1]
@@ -70,7 +73,7 @@ def parse_host(text: str) -> str:
     if parse_address(text) is not None:
         return text
     if ":" in text:
-        raise ValueError(f"{text!r} is neither a host name nor an IPv6 address (a port goes in a word of its own)")
+        raise ValueError(f"{text!r} is not a host name or an IPv6 address (the port is a separate argument)")
     name = text.removesuffix(".")
     labels = name.split(".")
     if len(name) > MAX_NAME or not all(len(part) <= MAX_LABEL and _LABEL.fullmatch(part) for part in labels):
@@ -81,14 +84,12 @@ def parse_host(text: str) -> str:
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
-    """Return the network that `text` means: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+    """Return the network in `text`: `192.0.2.0/24`, `2001:db8::/32`, or a single address.
 
-    An IPv4-mapped IPv6 network is the IPv4 network that it maps. Raises ValueError.
+    An IPv4-mapped IPv6 network is returned as the IPv4 network. Raises ValueError.
     """
     parsed = ip_network(text)
     mapped = parsed.network_address.ipv4_mapped if isinstance(parsed, IPv6Network) else None
     if mapped is None:
         return parsed
-    if parsed.prefixlen < 96:  # noqa: PLR2004 - ::ffff:0:0/96 is where the mapped addresses are
-        raise ValueError(f"{text} is more than the IPv4-mapped addresses")
-    return IPv4Network((mapped, parsed.prefixlen - 96))
+    return IPv4Network((mapped, parsed.prefixlen - MAPPED_BITS))

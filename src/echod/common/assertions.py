@@ -1,15 +1,15 @@
-"""What is asserted of a run, such as `p99<50ms` or `lost<1%`: the grammar, and the judgement.
+"""Assertions about a run, such as `p99<50ms` or `lost<1%`: grammar, parser and evaluation.
 
     assertion   = metric comparator number unit
     metric      = [ phase "." ] time / "lost" / "sent" / "echoed"
     time        = "min" / "mean" / "p50" / "p90" / "p95" / "p99" / "p99.9" / "p999" / "max"
-    phase       = a phase of a probe: "resolve" / "connect" / "tls" / ...; without one: the round trip.
-                  Of load: "response" / "service"; without one: the response
+    phase       = of a probe: "resolve" / "connect" / "tls" / ...; the default is the round trip, "echo".
+                  Of load: "response" / "service"; the default is "response"
     comparator  = "<" / "<=" / ">" / ">=" / "=="
-    unit        = "us" / "ms" / "s" of a time, "%" or nothing of lost, nothing of sent and echoed
+    unit        = "us" / "ms" / "s" for a time, "%" or none for lost, none for sent and echoed
 
-Blanks may stand between the parts. Where the phases come from, and what they are called, is the caller's: a probe's are
-those of `PhaseTimes`.
+Blanks between the parts are ignored. The caller passes the names of the phases; those of a probe are the fields of
+`PhaseTimes`.
 """
 
 import operator
@@ -20,6 +20,7 @@ from enum import Enum
 from typing import Protocol
 
 from echod.common.histogram import Histogram
+from echod.common.option_types import display_value
 
 __all__ = [
     "ROUND_TRIP",
@@ -35,11 +36,11 @@ __all__ = [
 ]
 
 ROUND_TRIP = "echo"
-"""The phase of a probe that a time without one is of."""
+"""The default phase of a probe's times."""
 
 
 class Unit(Enum):
-    """What a measured value is counted in."""
+    """The unit of a measured value."""
 
     MICROSECONDS = "us"
     PERCENT = "%"
@@ -47,23 +48,23 @@ class Unit(Enum):
 
 
 class Measurements(Protocol):
-    """What assertions are made about."""
+    """The interface of a run's results, as assertions read them."""
 
     @property
     def sent(self) -> int:
-        """How many records were sent."""
+        """The number of records sent."""
 
     @property
     def echoed(self) -> int:
-        """How many of them came back."""
+        """The number of records echoed."""
 
     @property
     def lost(self) -> int:
-        """How many did not."""
+        """The number of records lost."""
 
     @property
     def times(self) -> Mapping[str, Histogram]:
-        """The histogram of each phase that was measured at all, microseconds."""
+        """The histogram of each measured phase, in microseconds."""
 
 
 TIME_METRICS: Mapping[str, Callable[[Histogram], float]] = {
@@ -76,7 +77,7 @@ TIME_METRICS: Mapping[str, Callable[[Histogram], float]] = {
     "p99.9": lambda times: times.percentile(99.9),
     "max": lambda times: times.maximum,
 }
-"""What can be asked of the times of a phase."""
+"""The time metrics, by name, each as a function of the histogram; microseconds."""
 
 _ALIASES = {"p999": "p99.9"}
 
@@ -105,16 +106,16 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class AssertionResult:
-    """What came of one assertion."""
+    """The result of one assertion."""
 
     assertion: "Assertion"
     value: float | None
-    """What was measured, in the assertion's unit. None: nothing was, and so it does not hold."""
+    """The measured value in the assertion's unit. None: there are no samples, and the assertion does not hold."""
     holds: bool
 
     @property
     def display(self) -> str:
-        """The value as people read it."""
+        """The value as text, with its unit."""
         if self.value is None:
             return "no samples"
         match self.assertion.unit:
@@ -128,14 +129,14 @@ class AssertionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """One comparison of something measured with a bound."""
+    """A comparison of a measured value with a bound."""
 
     text: str
-    """As it was written, blanks taken out."""
+    """The assertion as written, without blanks."""
     phase: str | None
-    """Of a time: the phase's name. None of a count."""
+    """The phase of a time; None for a count."""
     metric: str
-    """One of `TIME_METRICS`, or sent, echoed or lost."""
+    """One of `TIME_METRICS`, or `sent`, `echoed` or `lost`."""
     comparator: str
     bound: float
     """In `unit`."""
@@ -143,11 +144,11 @@ class Assertion:
 
     @property
     def judges_losses(self) -> bool:
-        """Whether it says how many records may be lost, so that a lost one is no failure by itself."""
+        """Whether the assertion limits the losses, so that a lost record is not by itself a failure."""
         return self.metric in {"lost", "echoed"}
 
     def evaluate(self, run: Measurements) -> AssertionResult:
-        """Hold it against `run`. Of what has no samples nothing can be asserted."""
+        """Compare the measured value of `run` with the bound. Without samples the assertion does not hold."""
         value = self._value(run)
         return AssertionResult(self, value, value is not None and _COMPARATORS[self.comparator](value, self.bound))
 
@@ -163,10 +164,10 @@ class Assertion:
 
 
 def run_succeeded(run: Measurements, verdicts: Sequence[AssertionResult], *judged_by: Assertion) -> bool:
-    """Return whether `run` came to what was asked of it: exit status 0 of the commands.
+    """Return whether `run` succeeded: exit status 0 of the commands.
 
-    Losses alone are a failure, unless an assertion speaks of them: who says `lost<1%` has said how many may be.
-    `judged_by` are assertions by which it was judged otherwise.
+    A lost record is a failure, unless an assertion limits the losses: `lost<1%` allows some. `judged_by` are further
+    assertions that were evaluated elsewhere, such as those of a search.
     """
     losses_are_judged = any(each.judges_losses for each in (*(verdict.assertion for verdict in verdicts), *judged_by))
     good = losses_are_judged or (run.echoed > 0 and run.lost == 0)
@@ -174,33 +175,33 @@ def run_succeeded(run: Measurements, verdicts: Sequence[AssertionResult], *judge
 
 
 def assertion_object(verdict: AssertionResult) -> dict[str, object]:
-    """Return what came of an assertion, as the objects of all commands have it."""
-    told: dict[str, object] = {"assertion": verdict.assertion.text, "holds": verdict.holds}
+    """Return the JSON object of an assertion's result, the same for all commands."""
+    report: dict[str, object] = {"assertion": verdict.assertion.text, "holds": verdict.holds}
     if verdict.value is not None:
-        told |= {"measured": round(verdict.value, 3), "unit": verdict.assertion.unit.value}
-    return told
+        report |= {"measured": round(verdict.value, 3), "unit": verdict.assertion.unit.value}
+    return report
 
 
 def parse_assertion(text: str, phases: tuple[str, ...], bare: str = ROUND_TRIP) -> Assertion:
-    """Return the assertion that `text` means, about phases of these names; a time without a phase is of `bare`.
+    """Return the assertion in `text`. `phases` are the allowed phase names, `bare` is the default one.
 
-    Raises ValueError, with the end of a sentence that says what is allowed.
+    Raises ValueError with the rest of a sentence that says what is allowed.
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(
-            "must be METRIC COMPARATOR BOUND such as p99<50ms, connect.max<=1s or lost<1%, with one of "
-            f"{' '.join(_COMPARATORS)} between; not {text!r}"
+            "must be METRIC COMPARATOR BOUND, such as p99<50ms, connect.max<=1s or lost<1%, with a comparator of "
+            f"{' '.join(_COMPARATORS)}, not {text!r}"
         )
     phase, metric, comparator, number, unit = found.groups()
     metric = _ALIASES.get(metric, metric)
     if phase is None and metric in _COUNTS:
-        counted = _counted(metric, unit)
+        counted = _count_unit(metric, unit)
         bound = float(number)
     else:
         _refuse_unknown(phase, metric, phases)
         counted = Unit.MICROSECONDS
-        bound = round(float(number) * _scale(metric, unit), 3)  # 0.0007 s are 700 us, whatever floats make of it
+        bound = round(float(number) * _scale(metric, unit), 3)  # 0.0007 s is 700 us, without the float's error
         phase = phase or bare
     return Assertion(
         text="".join(text.split()), phase=phase, metric=metric, comparator=comparator, bound=bound, unit=counted
@@ -209,28 +210,28 @@ def parse_assertion(text: str, phases: tuple[str, ...], bare: str = ROUND_TRIP) 
 
 @dataclass(frozen=True)
 class AssertionType:
-    """The kind of an option (`echod.common.option_types`) whose value is an assertion about phases of these names."""
+    """An option type (`echod.common.option_types`): an assertion about the phases of these names."""
 
     phases: tuple[str, ...]
     bare: str = ROUND_TRIP
-    """The phase that a time without one is of."""
+    """The default phase."""
     metavar: str = "EXPR"
     repeatable: bool = False
 
     def from_text(self, text: str) -> Assertion:
-        """Return the assertion that a command line's `text` means."""
+        """Return the assertion in a command line's `text`. Raises ValueError."""
         return parse_assertion(text, self.phases, self.bare)
 
     def check(self, value: object) -> Assertion:
-        """Return `value` where it is an assertion, or the text of one."""
+        """Return `value` if it is an assertion, or the assertion in its text. Raises ValueError."""
         if isinstance(value, Assertion):
             return value
         if isinstance(value, str):
             return self.from_text(value)
-        raise ValueError(f"must be text such as p99<50ms, not {value!r}")
+        raise ValueError(f"must be text such as p99<50ms, not {display_value(value)}")
 
 
-def _counted(metric: str, unit: str | None) -> Unit:
+def _count_unit(metric: str, unit: str | None) -> Unit:
     if unit is None:
         return Unit.COUNT
     if unit == "%" and metric == "lost":
@@ -250,4 +251,4 @@ def _refuse_unknown(phase: str | None, metric: str, phases: tuple[str, ...]) -> 
         counts = "" if phase else f", {', '.join(_COUNTS)}"
         raise ValueError(f"must be about one of {', '.join(TIME_METRICS)}{counts}, not {metric}")
     if phase is not None and phase not in phases:
-        raise ValueError(f"must be about a phase of {', '.join(phases)}, not {phase}")
+        raise ValueError(f"must be about one of the phases {', '.join(phases)}, not {phase}")

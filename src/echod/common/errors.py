@@ -1,18 +1,17 @@
-"""The errors that end in one line to the user, split by whose fault they are.
+"""Errors that are shown to the user in one line: one class for the user, one for the host, one for echod itself.
 
-What a peer does wrong is never an exception here: for the server it is a
-`CloseReason`, for the probe an `Outcome`.
+A fault of a peer is not an exception: the server reports it as a `CloseReason`, the probe as an `Outcome`.
 """
 
 __all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError"]
 
 
 class EchodError(Exception):
-    """The base. `str()` of it is one line, fit to be shown without a traceback."""
+    """Base class. `str()` is one line for the user, shown without a traceback."""
 
 
 class ConfigurationError(EchodError):
-    """The user asked for something that cannot be: a bad option, key or value."""
+    """A wrong option, key or value, or options that exclude each other."""
 
 
 class ListenError(EchodError):
@@ -20,4 +19,4 @@ class ListenError(EchodError):
 
 
 class GeneratorError(EchodError):
-    """A process that generates load ended before its time."""
+    """A load worker process ended before the run did."""

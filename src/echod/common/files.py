@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic replacement of files."""
 
 import os
 import tempfile
@@ -8,20 +8,21 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` in the file at once: whoever reads it finds the old content or the new. Raises OSError.
+    """Replace the content of a file by `data`: a reader sees the old content or the new. Raises OSError.
 
-    The other file that this takes, beside it, does not end in .prom. It is as readable as any new file.
+    The data is on disk before the name changes, so that a crash leaves one of the two. The permissions follow the
+    umask, as those of any new file. If writing fails, the temporary file, in the same directory, is removed.
     """
     umask = os.umask(0)
     os.umask(umask)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - Path.open takes no descriptor
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp gives a name
-        os.replace(name, path)  # noqa: PTH105 - likewise
+        os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp returns a str
+        os.replace(name, path)  # noqa: PTH105 - the same
     except BaseException:
-        os.unlink(name)  # noqa: PTH108 - likewise
+        os.unlink(name)  # noqa: PTH108 - the same
         raise

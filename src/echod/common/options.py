@@ -1,9 +1,8 @@
-"""Options: declared once as the fields of a frozen dataclass, used by every command line and by TOML.
+"""Options: declared once as the fields of a frozen dataclass, used by every command line and by TOML files.
 
-A configuration is a frozen dataclass whose fields are made by `option()`. Each carries
-its kind, its help and its short name, so that the usage texts, the parsers and the file
-format cannot drift apart. A *layer* is what one source gave (a file, a command line);
-`configure` lays the layers over each other and makes the configuration.
+A configuration is a frozen dataclass whose fields are made by `option()`. A field carries the option's type, help and
+short name; the usage messages, the parsers and the file format follow from it. A *layer* holds the options of one
+source (a file, a command line); `configure` merges the layers and makes the configuration.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 _KEY = "echod"
-
+"""The key of a declaration in a field's metadata."""
 
 C = TypeVar("C")
 
@@ -42,18 +41,37 @@ class _Declaration:
 
 @dataclass(frozen=True)
 class Option:
-    """One option: everything that a command line, a usage text or a file needs to know of it."""
+    """One option: its names, type, help and default."""
 
     field: str
     name: str
-    """As users write it: words joined by hyphens, no leading ones."""
+    """The name that users write: words joined by hyphens, no leading hyphens."""
     short: str
     """One letter, or empty."""
     type: OptionType
     help: str
     default: object
     excludes: tuple[str, ...]
-    """Names of the options whose place this one takes."""
+    """Names of the options that this one replaces."""
+
+    @property
+    def help_with_default(self) -> str:
+        """The option's text in a usage message, its default at the end."""
+        if self.default in (None, (), False):
+            return self.help
+        shown = f"{self.default:g}" if isinstance(self.default, float) else self.default
+        return f"{self.help} [default: {shown}]"
+
+    @property
+    def flag_words(self) -> tuple[tuple[str, str, str], ...]:
+        """The command-line words of a flag, without leading hyphens: (word, text of the value, help).
+
+        The second word, `no-NAME`, switches off on the command line what a file switches on.
+        """
+        return (
+            (self.name, "true", self.help),
+            (f"no-{self.name}", "false", f"not --{self.name}, whatever the configuration file says"),
+        )
 
 
 @dataclass(frozen=True)
@@ -61,22 +79,31 @@ class Layer:
     """Checked values by option name, from one source."""
 
     values: Mapping[str, object]
-    say: Callable[[str], str]
-    """Turns an option's name into the words by which this source's user knows it."""
+    file: str | None = None
+    """The name of the file; None for a command line."""
+
+    def display_name(self, name: str) -> str:
+        """Return an option's name as the user of this source writes it."""
+        return f"--{name}" if self.file is None else name
+
+    def error(self, name: str, message: object) -> ConfigurationError:
+        """Return the error of the option `name`."""
+        place = "" if self.file is None else f"{self.file}: "
+        return ConfigurationError(f"{place}{self.display_name(name)}: {message}")
 
 
 def option(default: object, type: OptionType, help: str, *, short: str = "", excludes: Sequence[str] = ()) -> Any:
     """Declare one option as a dataclass field.
 
-    `excludes` names options (by field) that one source may not give together with this
-    one, and that a later source's use of this one sets aside.
+    `excludes` names the options (by field) that this one replaces: they cannot be combined with it in one layer, and of
+    two layers the later one decides.
     """
     declaration = _Declaration(type, help, short, tuple(excludes))
     return dataclasses.field(default=default, metadata={_KEY: declaration})
 
 
 def options_of(configuration: type[object]) -> tuple[Option, ...]:
-    """Return the options of a configuration class in their order: those that it declares before those it inherits."""
+    """Return the options of a configuration class in their order, its own before the inherited ones."""
     own = get_annotations(configuration)
     declarations = sorted(dataclasses.fields(cast("Any", configuration)), key=lambda field: field.name not in own)
     return tuple(
@@ -95,77 +122,81 @@ def options_of(configuration: type[object]) -> tuple[Option, ...]:
 
 
 def check_options(configuration: object) -> None:
-    """Check every field of a configuration: for its `__post_init__`.
+    """Check every field of a configuration and store the checked value: for `__post_init__`.
 
     Raises ConfigurationError that names the field.
     """
     for each in options_of(type(configuration)):
         value = getattr(configuration, each.field)
         if value != each.default:
-            object.__setattr__(configuration, each.field, _refusing(each.field, each.type.check, value))
+            try:
+                checked = each.type.check(value)
+            except ValueError as problem:
+                raise ConfigurationError(f"{each.field}: {problem}") from None
+            object.__setattr__(configuration, each.field, checked)
 
 
 def command_line_layer(configuration: type[object], given: Iterable[tuple[str, str]]) -> Layer:
-    """Return the layer of a command line: (option name, text) pairs in the order they were given.
+    """Return the layer of a command line: (option name, text) pairs in their order.
 
-    A repeatable option gathers its values; of any other the last one counts, as in most
-    commands. Raises ConfigurationError.
+    The values of a repeatable option are gathered; of any other option the last one counts. Raises ConfigurationError.
     """
-    by_name = {each.name: each for each in options_of(configuration)}
+    types = {each.name: each.type for each in options_of(configuration)}
     values: dict[str, Any] = {}
+    layer = Layer(values)
     for name, text in given:
-        option_type = by_name[name].type
-        value: Any = _refusing(f"--{name}", option_type.from_text, text)
-        values[name] = values.get(name, ()) + value if option_type.repeatable else value
-    return Layer(values, lambda name: f"--{name}")
+        value: Any = _convert(layer, name, types[name].from_text, text)
+        values[name] = values.get(name, ()) + value if types[name].repeatable else value
+    return layer
 
 
 def file_layer(configuration: type[object], table: Mapping[str, object], source: str) -> Layer:
     """Return the layer of a parsed TOML `table`; `source` names the file in errors.
 
-    Raises ConfigurationError, for an unknown key too.
+    Raises ConfigurationError, also for an unknown key.
     """
-    by_name = {each.name: each for each in options_of(configuration)}
-    values = {}
+    types = {each.name: each.type for each in options_of(configuration)}
+    values: dict[str, object] = {}
+    layer = Layer(values, source)
     for name, value in table.items():
-        if name not in by_name:
+        if name not in types:
             raise ConfigurationError(f"{source}: unknown key {name!r}")
-        values[name] = _refusing(f"{source}: {name}", by_name[name].type.check, value)
-    return Layer(values, lambda name: f"{source}: {name}")
+        values[name] = _convert(layer, name, types[name].check, value)
+    return layer
 
 
 def configure(configuration: type[C], layers: Sequence[Layer]) -> C:
-    """Return the configuration that `layers` make, the later ones winning.
+    """Return the configuration of merged `layers`; a later layer overrides an earlier one.
 
-    Raises ConfigurationError where one layer gives an option and another whose place it takes.
+    Raises ConfigurationError if one layer has an option and another one that it excludes.
     """
     options = options_of(configuration)
     merged: dict[str, object] = {}
     for layer in layers:
         for each in options:
             for other in each.excludes:
-                _set_aside(merged, layer, each.name, other)
+                _drop_excluded(merged, layer, each.name, other)
         merged.update(layer.values)
     fields = {each.name: each.field for each in options}
     make: Callable[..., C] = configuration
     return make(**{fields[name]: value for name, value in merged.items()})
 
 
-def _set_aside(merged: dict[str, object], layer: Layer, name: str, other: str) -> None:
-    """Let the layer's use of `name` or of `other` replace an earlier layer's use of its rival."""
+def _drop_excluded(merged: dict[str, object], layer: Layer, name: str, other: str) -> None:
+    """Remove from `merged` the one of two exclusive options if `layer` has the other."""
     if name in layer.values and other in layer.values:
-        raise ConfigurationError(f"{layer.say(name)}: is given instead of {layer.say(other)}, not with it")
+        raise layer.error(name, f"cannot be combined with {layer.display_name(other)}")
     if name in layer.values:
         merged.pop(other, None)
     if other in layer.values:
         merged.pop(name, None)
 
 
-def _refusing(name: str, convert: Callable[[Any], object], value: object) -> object:
+def _convert(layer: Layer, name: str, convert: Callable[[Any], object], value: object) -> object:
     try:
         return convert(value)
     except ValueError as problem:
-        raise ConfigurationError(f"{name}: {problem}") from None
+        raise layer.error(name, problem) from None
 
 
 def _hyphens(field: str) -> str:

@@ -1,5 +1,18 @@
-"""Floor 3: load. What generates it (`generator`, over `lane`s), in processes of their own (`crew`), and the page of it.
+"""`echod load` and `echod report`: load on an echo server, measured from the time at which each record is due.
 
-It stands on the probe: a lane dials as a probe does, judges what comes back as a probe does, and tells of failures in
-its words. What it leaves out is all that a probe makes for each record: a Deferred, a timer, a result.
+| subject | module |
+| --- | --- |
+| the options | `config` |
+| the due times of an open loop | `schedule` |
+| the load of one process: records and connections | `generator` |
+| one process and its messages | `worker`, `worker_process` |
+| all processes of a run | `worker_pool` |
+| one run, or the runs of a search | `runner`, `search` |
+| merged counts and histograms | `statistics` |
+| terminal output | `text` |
+| the JSON object: writer and reader | `result`, `result_reader`, load.schema.json |
+| the HTML page | `report_page`, static/ |
+| the commands | `command`, `report_command` |
+
+A generator connects and verifies as a probe does, with the same outcomes. It builds no result object for a record.
 """

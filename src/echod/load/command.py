@@ -1,7 +1,6 @@
-"""`echod load`: load on an echo server, and what it does to the latency."""
+"""`echod load`: put load on an echo server and measure the latency that its clients see."""
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -15,23 +14,28 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client_command import add_target, output_may_fail, target_of, tell_failed, why, write_result
+from echod.cli.client_command import (
+    add_target,
+    output_errors,
+    parse_target,
+    print_failed_assertions,
+    refuse_unwritable,
+    write_result,
+)
 from echod.cli.layout import folded
-from echod.cli.parser import add_options, given
+from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, use_monotonic_clock
 from echod.cli.terminal import Output
 from echod.client.probe import tls_of
 from echod.common.addresses import HostPort
 from echod.common.assertions import AssertionResult, run_succeeded
-from echod.common.errors import ConfigurationError
 from echod.common.options import command_line_layer, configure
 from echod.load.config import LoadConfiguration, shares
-from echod.load.report_page import Result, page_of
-from echod.load.result import load_object
-from echod.load.runner import LoadResult, LoadRunner, Watcher
+from echod.load.result import LoadResult, result_json, result_object
+from echod.load.runner import LoadRunner, RunObserver
 from echod.load.search import SearchStep
 from echod.load.statistics import LoadStatistics
-from echod.load.text import asked_line, progress_line, step_line, summary_lines
+from echod.load.text import found_line, header_line, progress_line, step_line, summary_lines
 from echod.load.worker import Plan
 
 if TYPE_CHECKING:
@@ -40,10 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 WORKER = (sys.executable, "-P", "-m", "echod.load.worker_process")
-"""What starts a process that generates load; -P: no module of the directory it is started in counts as ours."""
+"""The command of a worker process; -P keeps modules in the current directory out of its import path."""
 
 _CPU_MODEL = "model name"
-"""As proc_cpuinfo(5) has it."""
+"""The field name in /proc/cpuinfo (proc(5))."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,115 +58,116 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Generate the load until its end or a signal; return the exit status. Raises EchodError."""
-    words = given(namespace)
-    asked = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, words)])
-    target = target_of(namespace)
-    asked.route_to(target)
-    tls_of(asked)  # each process loads the files again; what is wrong with them is better told once, and now
-    for name, path in (("json", asked.json), ("html", asked.html)):
-        _refuse_unwritable(name, path)
-    processes = len(shares(asked, asked.processes or _cores_to_use(), None))
+    options = given_options(namespace)
+    configuration = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, options)])
+    target = parse_target(namespace)
+    configuration.route_to(target)
+    tls_of(configuration)  # each worker process reads the files again; an error in them is reported once, before
+    for name, path in (("json", configuration.json), ("html", configuration.html)):
+        if path is not None:
+            refuse_unwritable(name, path)
+    processes = len(shares(configuration, configuration.processes or _default_processes(), None))
     output = Output(sys.stdout, os.environ)
-    view = _View(target, asked, processes, output)
+    view = _View(target, configuration, processes, output)
     started = datetime.now(UTC)
-    with output_may_fail():
+    with output_errors():
         try:
-            found = _run_to_its_end(target, asked, words, processes, view)
+            result = _run_reactor(target, configuration, options, processes, view)
         finally:
             output.erase_live_line()
-        verdicts = [assertion.evaluate(found.statistics) for assertion in asked.assert_]
-        output.say(*summary_lines(target, found.statistics, output), *_found_lines(asked, found))
-        tell_failed(namespace.prog, verdicts)
-    told = load_object(target, asked, found, verdicts, started, _host())
-    if asked.json is not None:
-        write_result("json", asked.json, json.dumps(told, indent=1) + "\n")
-    if asked.html is not None:
-        write_result("html", asked.html, page_of([Result.of(str(target), told)]))
-    return _status(asked, found, verdicts)
+        verdicts = [assertion.evaluate(result.statistics) for assertion in configuration.assert_]
+        lines = summary_lines(target, result.statistics, output)
+        if configuration.find_max is not None:
+            lines.append(found_line(configuration.find_max, result.found))
+        output.write_lines(*lines)
+        print_failed_assertions(namespace.prog, verdicts)
+    report = result_object(target, configuration, result, verdicts, started, _host())
+    if configuration.json is not None:
+        write_result("json", configuration.json, result_json(report))
+    if configuration.html is not None:
+        from echod.load.report_page import page_of  # imported for --html only: twisted.web takes time to import
+        from echod.load.result_reader import StoredResult
+
+        write_result("html", configuration.html, page_of([StoredResult.from_object(str(target), report)]))
+    return _status(configuration, result, verdicts)
 
 
-class _View(Watcher):
-    """Shows a run while it goes on."""
+class _View(RunObserver):
+    """Prints the progress of the runs."""
 
-    def __init__(self, target: HostPort, asked: LoadConfiguration, processes: int, output: Output) -> None:
+    def __init__(self, target: HostPort, configuration: LoadConfiguration, processes: int, output: Output) -> None:
         self._target = target
-        self._asked = asked
+        self._configuration = configuration
         self._processes = processes
         self._output = output
         self._statistics: LoadStatistics | None = None
 
-    def begun(self, rate: int | None, statistics: LoadStatistics) -> None:
+    def on_run_started(self, rate: int | None, statistics: LoadStatistics) -> None:
         if self._statistics is None:
-            line = asked_line(self._target, self._asked, rate, self._processes)
-            self._output.say(*folded(line, self._output))
+            line = header_line(self._target, self._configuration, rate, self._processes)
+            self._output.write_lines(*folded(line, self._output))
         self._statistics = statistics
 
-    def told(self) -> None:
+    def on_slice(self) -> None:
         statistics = self._statistics
         assert statistics is not None
         if self._output.has_live_line:
-            self._output.say(live=lambda: progress_line(statistics, self._asked, self._output))
+            self._output.write_lines(live=lambda: progress_line(statistics, self._configuration, self._output))
 
-    def stepped(self, step: SearchStep) -> None:
-        self._output.say(*folded(step_line(step), self._output))
+    def on_step(self, step: SearchStep) -> None:
+        self._output.write_lines(*folded(step_line(step), self._output))
 
 
-def _run_to_its_end(
-    target: HostPort, asked: LoadConfiguration, words: list[tuple[str, str]], processes: int, view: _View
+def _run_reactor(
+    target: HostPort, configuration: LoadConfiguration, options: list[tuple[str, str]], processes: int, view: _View
 ) -> LoadResult:
-    from twisted.internet import reactor  # importing it installs it, so not before it is wanted
+    """Execute all runs in the global reactor; return their result. Raises EchodError."""
+    from twisted.internet import reactor  # importing it installs it
 
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
-    campaign = LoadRunner(
+    runner = LoadRunner(
         cast("IProcessReactor", reactor),
         WORKER,
-        asked,
-        lambda share: Plan(target=target, given=tuple(words), share=share, run=int.from_bytes(os.urandom(8))),
+        configuration,
+        lambda share: Plan(target=target, given=tuple(options), share=share, run=int.from_bytes(os.urandom(8))),
         processes=processes,
         now=time.monotonic,
-        watcher=view,
+        observer=view,
     )
-    run: ReactorRun[LoadResult] = ReactorRun(core)
+    reactor_run: ReactorRun[LoadResult] = ReactorRun(core)
     over: Deferred[None] = Deferred()
 
-    def end(found: LoadResult | Failure) -> None:
+    def end(result: LoadResult | Failure) -> None:
         over.callback(None)
-        run.end(found)
+        reactor_run.finish(result)
 
     def interrupt() -> "Deferred[None]":
-        campaign.stop()
+        runner.stop()
         return over
 
-    core.callWhenRunning(lambda: campaign.start().addBoth(end))
+    core.callWhenRunning(lambda: runner.start().addBoth(end))
     core.addSystemEventTrigger("before", "shutdown", interrupt)
-    return run.to_its_end()
+    return reactor_run.run()
 
 
-def _found_lines(asked: LoadConfiguration, found: LoadResult) -> list[str]:
-    if asked.find_max is None:
-        return []
-    if found.found is None:
-        return [f"found: at no rate that was tried does {asked.find_max.text} hold"]
-    return [f"found: {asked.find_max.text} holds up to {found.found} records/s"]
-
-
-def _status(asked: LoadConfiguration, found: LoadResult, verdicts: list[AssertionResult]) -> int:
-    """Return 0 where all is as asked, else 1: of a search also where nothing was found."""
-    if asked.find_max is None:
-        good = run_succeeded(found.statistics, verdicts)
+def _status(configuration: LoadConfiguration, result: LoadResult, verdicts: list[AssertionResult]) -> int:
+    """Return the exit status: 0 if the run, and the search if there was one, succeeded; else 1."""
+    if configuration.find_max is None:
+        succeeded = run_succeeded(result.statistics, verdicts)
     else:
-        good = found.found is not None and run_succeeded(found.statistics, verdicts, asked.find_max)
-    return 0 if good else 1
+        succeeded = result.found is not None and run_succeeded(result.statistics, verdicts, configuration.find_max)
+    return 0 if succeeded else 1
 
 
-def _cores_to_use() -> int:
-    """Return one less than this process may run on: the last is for what merges, and for the peer where it is here."""
+def _default_processes() -> int:
+    """Return the number of usable cores less one, for merging and for a server on this host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores - 1, 1)
 
 
 def _host() -> dict[str, object]:
+    """Return the facts about this host that the result carries."""
     facts: dict[str, object] = {
         "name": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
@@ -176,13 +181,3 @@ def _host() -> dict[str, object]:
                 facts["processor"] = line.partition(":")[2].strip()
                 break
     return facts
-
-
-def _refuse_unwritable(name: str, path: str | None) -> None:
-    """Raise ConfigurationError where a result could not be written at the end, when it is too late."""
-    if path is not None:
-        try:
-            with Path(path).open("ab"):
-                pass
-        except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
-            raise ConfigurationError(f"--{name}: cannot write {path}: {why(problem)}") from None

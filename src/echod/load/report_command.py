@@ -1,43 +1,44 @@
-"""`echod report`: runs of load side by side, in one page."""
+"""`echod report`: results of `echod load` side by side in one page."""
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
 
-from echod.cli.client_command import output_may_fail, write_result
+from echod.cli.client_command import output_errors, refuse_unwritable, write_result
 from echod.common.errors import ConfigurationError
-from echod.load.report_page import Result, page_of
+from echod.load.report_page import page_of
+from echod.load.result_reader import StoredResult
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("files", metavar="FILE", nargs="+", help="what echod load --json wrote")
-    parser.add_argument("--html", metavar="FILE", help="write the page there (default: standard output)")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a file that echod load --json wrote")
+    parser.add_argument("--html", metavar="FILE", help="write the page to this file (default: standard output)")
 
 
 def run(namespace: argparse.Namespace) -> int:
     """Write the page; return 0. Raises EchodError."""
+    if namespace.html is not None:
+        refuse_unwritable("html", namespace.html)
     page = page_of([_read(path) for path in namespace.files])
-    if namespace.html is None:
-        with output_may_fail():
-            sys.stdout.write(page)
+    if namespace.html is not None:
+        write_result("html", namespace.html, page)
+    else:
+        with output_errors():
+            sys.stdout.buffer.write(page)  # UTF-8, as the page says, whatever the locale
             sys.stdout.flush()
-        return 0
-    write_result("html", namespace.html, page)
     return 0
 
 
-def _read(path: str) -> Result:
+def _read(path: str) -> StoredResult:
+    """Return the result in a file. Its label is the file's name without suffix."""
+    label = os.fsencode(Path(path).stem).decode("utf-8", "replace")
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        return StoredResult.from_json(label, Path(path).read_bytes())
     except OSError as problem:
         raise ConfigurationError(f"cannot read {path}: {problem.strerror}") from None
-    except (ValueError, RecursionError):  # no JSON, no UTF-8, a path with a null byte; nested without end
-        raise ConfigurationError(f"{path}: is no JSON") from None
-    try:
-        return Result.of(Path(path).stem, found)
-    except ValueError as problem:
+    except ValueError as problem:  # also of a path with a null byte
         raise ConfigurationError(f"{path}: {problem}") from None

@@ -1,7 +1,8 @@
-"""A run of load as the JSON object that load.schema.json describes."""
+"""A result, and the writer of its JSON object, which load.schema.json describes. The reader is `result_reader`."""
 
-import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import log10
 from typing import Any
@@ -12,45 +13,71 @@ from echod.common.addresses import HostPort
 from echod.common.assertions import AssertionResult, assertion_object
 from echod.common.histogram import Histogram
 from echod.load.config import RESPONSE, SERVICE, LoadConfiguration
-from echod.load.report_page import SCHEMA
-from echod.load.runner import LoadResult
 from echod.load.search import SearchStep
 from echod.load.statistics import Interval, LoadStatistics
 
-__all__ = ["load_object"]
+__all__ = ["INTERVAL_QUANTILES", "QUANTILES", "SCHEMA", "TIMES", "LoadResult", "result_json", "result_object"]
+
+SCHEMA = 1
+"""Version of load.schema.json: it changes when a field is removed, or changes its name or meaning."""
 
 CURVE = 20
 """Points of the percentile curve for each further nine."""
 
-_SHAPE = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-_ASKED = (
+TIMES = {RESPONSE: "response_time_us", SERVICE: "service_time_us"}
+"""Field names of the response and service times."""
+
+QUANTILES = ("p50", "p90", "p99", "p999", "max")
+"""Field names of the quantiles of a run."""
+
+INTERVAL_QUANTILES = ("p50", "p99", "p999", "max")
+"""Field names of the quantiles of an interval."""
+
+_PERCENTS = (50, 90, 99, 99.9)
+"""The quantiles of a run except the maximum, in percent."""
+
+_OPTIONS = (
     "connections", "duration", "warmup", "timeout", "keep_alive", "size", "arrival", "seed", "ipv4", "ipv6", "source",
     "tls", "tls_insecure",
 )  # fmt: skip
 
 
-def load_object(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """The run's result; for a search, the best run, else the last."""
+
+    rate: int | None
+    """The rate of the schedule, records per second; None: closed loop."""
+    processes: int
+    statistics: LoadStatistics
+    steps: tuple[SearchStep, ...] = ()
+    """The steps of a search."""
+    found: int | None = None
+    """The highest rate at which the assertion of a search held; None: at no rate, or no search."""
+
+
+def result_object(
     target: HostPort,
     configuration: LoadConfiguration,
-    run: LoadResult,
+    result: LoadResult,
     verdicts: Sequence[AssertionResult],
     started: datetime,
     host: Mapping[str, object],
 ) -> dict[str, Any]:
-    """Return the object. `host` is what there is to say of this host."""
-    statistics = run.statistics
-    asked = {name: getattr(configuration, name) for name in _ASKED} | {
-        "rate": run.rate,
+    """Return the JSON object. `started` is UTC; `host` has the facts about the host of the generator."""
+    statistics = result.statistics
+    options = {name: getattr(configuration, name) for name in _OPTIONS} | {
+        "rate": result.rate,
         "connections": configuration.most_connections,
-        "processes": run.processes,
+        "processes": result.processes,
     }
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "type": "load",
         "schema": SCHEMA,
         "echod": echod.__version__,
         "started": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "target": dataclasses.asdict(target),
-        "configuration": {name: value for name, value in sorted(asked.items()) if value is not None},
+        "target": asdict(target),
+        "configuration": {name: value for name, value in sorted(options.items()) if value is not None},
         "host": dict(host),
         "interrupted": statistics.interrupted,
         "elapsed": round(statistics.elapsed, 6),
@@ -65,33 +92,36 @@ def load_object(
             if each is not Outcome.ECHOED and statistics.outcomes[each]
         ],
         "generator": _generator(statistics),
-        "response_time_us": _times(statistics.times.get(RESPONSE)),
-        "service_time_us": _times(statistics.times.get(SERVICE)),
+        **{key: _times(statistics.times.get(name)) for name, key in TIMES.items()},
         "intervals": [_interval(each) for each in statistics.intervals],
     }
     if verdicts:
-        told["assertions"] = [assertion_object(verdict) for verdict in verdicts]
+        report["assertions"] = [assertion_object(verdict) for verdict in verdicts]
     if configuration.find_max is not None:
-        told["search"] = {"assertion": configuration.find_max.text, "steps": [_step(each) for each in run.steps]}
-        if run.found is not None:
-            told["search"]["found"] = run.found
-    return told
+        report["search"] = {"assertion": configuration.find_max.text, "steps": [_step(each) for each in result.steps]}
+        if result.found is not None:
+            report["search"]["found"] = result.found
+    return report
+
+
+def result_json(report: Mapping[str, Any]) -> bytes:
+    """Return the text of a JSON object as a file has it."""
+    return (json.dumps(report, indent=1, allow_nan=False) + "\n").encode("ascii")
 
 
 def _generator(statistics: LoadStatistics) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "behind": statistics.behind,
         "late": statistics.late,
         "late_percent": round(statistics.late_percent, 3),
     }
     if statistics.lateness.count:
-        told["lateness_us"] = _shape(statistics.lateness)
-    return told
+        report["lateness_us"] = _quantiles(statistics.lateness)
+    return report
 
 
-def _shape(times: Histogram) -> dict[str, int]:
-    found = times.percentiles(tuple(_SHAPE.values()))
-    return {**dict(zip(_SHAPE, found, strict=True)), "max": times.maximum}
+def _quantiles(times: Histogram) -> dict[str, int]:
+    return dict(zip(QUANTILES, (*times.percentiles(_PERCENTS), times.maximum), strict=True))
 
 
 def _times(times: Histogram | None) -> dict[str, Any]:
@@ -101,7 +131,7 @@ def _times(times: Histogram | None) -> dict[str, Any]:
         "count": times.count,
         "min": times.minimum,
         "mean": round(times.mean, 1),
-        **_shape(times),
+        **_quantiles(times),
         "curve": _curve(times),
         "histogram": times.encode(),
     }
@@ -111,12 +141,12 @@ def _curve(times: Histogram) -> list[list[float]]:
     """Return [percent, microseconds] points, as dense in the nines as elsewhere, up to the largest time."""
     steps = round(log10(times.count) * CURVE)
     percents = [100 * (1 - 10 ** -(step / CURVE)) for step in range(1, steps)]
-    found = times.percentiles((*percents, 100)) if percents else (times.maximum,)
-    return [[round(percent, 6), time] for percent, time in zip((*percents, 100), found, strict=True)]
+    values = times.percentiles((*percents, 100)) if percents else (times.maximum,)
+    return [[round(percent, 6), time] for percent, time in zip((*percents, 100), values, strict=True)]
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "until": round(interval.until, 3),
         "echoed": interval.echoed,
         "failed": interval.failed,
@@ -124,19 +154,19 @@ def _interval(interval: Interval) -> dict[str, Any]:
         "failed_per_second": round(interval.failed / interval.seconds, 1),
         "connections": interval.connections,
     }
-    for name, shape in (("response_time_us", interval.response), ("service_time_us", interval.service)):
-        if shape is not None:
-            told[name] = dict(zip(("p50", "p99", "p999", "max"), shape, strict=True))
-    return told
+    for name, values in ((RESPONSE, interval.response), (SERVICE, interval.service)):
+        if values is not None:
+            report[TIMES[name]] = dict(zip(INTERVAL_QUANTILES, values, strict=True))
+    return report
 
 
 def _step(step: SearchStep) -> dict[str, Any]:
-    told = assertion_object(step.verdict)
+    verdict = assertion_object(step.verdict)
     return {
         "rate": step.rate,
         "achieved": round(step.achieved, 3),
         "holds": step.held,
         "failed": step.lost,
         "behind": step.behind,
-        **{name: told[name] for name in ("measured", "unit") if name in told},
+        **{name: verdict[name] for name in ("measured", "unit") if name in verdict},
     }

@@ -1,51 +1,38 @@
-"""All the runs that a configuration asks for: one, or those of a search, each with processes of its own."""
+"""The runs of one command: a single run, or the steps of a search. Each run has its own worker processes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
 from echod.common.assertions import Assertion
 from echod.load.config import LoadConfiguration, Share, shares
+from echod.load.result import LoadResult
 from echod.load.search import Search, SearchStep
 from echod.load.statistics import LoadStatistics, Slice
 from echod.load.worker import Plan
 from echod.load.worker_pool import IProcessReactor, WorkerPool
 
-__all__ = ["LoadResult", "LoadRunner", "Watcher"]
+__all__ = ["LoadRunner", "RunObserver"]
 
-IN_TIME = 1.05
-"""By how much a step of a search may outlast its duration until all is echoed: beyond, its rate was not kept up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadResult:
-    """What came of it: of a search, the best run, or where none held the last."""
-
-    rate: int | None
-    """Asked for, records a second; None: closed loop."""
-    processes: int
-    statistics: LoadStatistics
-    steps: tuple[SearchStep, ...] = ()
-    found: int | None = None
-    """Of a search: the highest rate at which the assertion held; None: at none."""
+LONGEST = 1.05
+"""A step of a search achieved its rate if all its records ended within this multiple of its duration."""
 
 
-class Watcher:
-    """Hears how it goes, and says nothing: for those who want to know of less than all of it."""
+class RunObserver:
+    """Receives the progress of the runs. This one is the null observer."""
 
-    def begun(self, rate: int | None, statistics: LoadStatistics) -> None:
-        """A run is about to begin."""
+    def on_run_started(self, rate: int | None, statistics: LoadStatistics) -> None:
+        """No-op. Called before each run."""
 
-    def told(self) -> None:
-        """There is more in the statistics."""
+    def on_slice(self) -> None:
+        """No-op. Called after a slice was merged into the statistics."""
 
-    def stepped(self, step: SearchStep) -> None:
-        """A step of a search is over."""
+    def on_step(self, step: SearchStep) -> None:
+        """No-op. Called after each step of a search."""
 
 
 class LoadRunner:
-    """Carries the runs out, one after the other."""
+    """Executes the runs one after the other."""
 
     def __init__(
         self,
@@ -56,44 +43,44 @@ class LoadRunner:
         *,
         processes: int,
         now: Callable[[], float],
-        watcher: Watcher,
+        observer: RunObserver,
     ) -> None:
-        """`plan` says what a process does for its share of a run of `configuration`."""
+        """`command` starts a worker process; `plan` returns the plan of the worker for a share."""
         self._reactor = reactor
         self._command = command
-        self._asked = configuration
+        self._configuration = configuration
         self._plan = plan
         self._processes = processes
         self._now = now
-        self._watcher = watcher
-        self._crew: WorkerPool | None = None
+        self._observer = observer
+        self._pool: WorkerPool | None = None
         self._stopped = False
 
     def start(self) -> "Deferred[LoadResult]":
-        """Begin. It fires at the end, also at that by `stop`; it fails with GeneratorError."""
-        return Deferred.fromCoroutine(self._all())
+        """Start the first run. The Deferred fires after the last run or after `stop`; it fails with GeneratorError."""
+        return Deferred.fromCoroutine(self._all_runs())
 
     def stop(self) -> None:
-        """End it now, with what there is."""
+        """End the current run, and start no other. The result has what was merged so far."""
         self._stopped = True
-        if self._crew is not None:
-            self._crew.stop()
+        if self._pool is not None:
+            self._pool.stop()
 
-    async def _all(self) -> LoadResult:
-        assertion = self._asked.find_max
+    async def _all_runs(self) -> LoadResult:
+        assertion = self._configuration.find_max
         if assertion is None:
-            return await self._one(self._asked.rate)
-        search = Search(self._asked.first_rate)
+            return await self._one_run(self._configuration.rate)
+        search = Search(self._configuration.first_rate)
         steps: list[SearchStep] = []
         best: LoadResult | None = None
         while True:
-            run = await self._one(search.rate)
+            run = await self._one_run(search.rate)
             if self._stopped:
                 break
-            step = _step(search.rate, run.statistics, assertion, self._asked.duration)
+            step = _step(search.rate, run.statistics, assertion, self._configuration.duration)
             steps.append(step)
-            self._watcher.stepped(step)
-            search.tried(held=step.held)
+            self._observer.on_step(step)
+            search.record(held=step.held)
             best = run if step.held else best
             if search.over:
                 break
@@ -106,18 +93,18 @@ class LoadRunner:
             found=search.holds,
         )
 
-    async def _one(self, rate: int | None) -> LoadResult:
-        plans = [self._plan(share) for share in shares(self._asked, self._processes, rate)]
+    async def _one_run(self, rate: int | None) -> LoadResult:
+        plans = [self._plan(share) for share in shares(self._configuration, self._processes, rate)]
         statistics = LoadStatistics(len(plans))
-        self._watcher.begun(rate, statistics)
+        self._observer.on_run_started(rate, statistics)
 
-        def told(part: Slice) -> None:
+        def on_slice(part: Slice) -> None:
             statistics.add(part)
-            self._watcher.told()
+            self._observer.on_slice()
 
-        self._crew = WorkerPool(self._reactor, self._command, plans, self._now, told)
-        await self._crew.run()
-        statistics.finish(self._crew.elapsed, self._crew.unfinished, interrupted=self._stopped)
+        self._pool = WorkerPool(self._reactor, self._command, plans, self._now, on_slice)
+        await self._pool.run()
+        statistics.finish(self._pool.elapsed, self._pool.unfinished, interrupted=self._stopped)
         return LoadResult(rate=rate, processes=len(plans), statistics=statistics)
 
 
@@ -130,6 +117,6 @@ def _step(rate: int, statistics: LoadStatistics, assertion: Assertion, duration:
         verdict=verdict,
         lost=statistics.lost,
         behind=statistics.behind,
-        # A generator that falls behind makes response times longer, never shorter: what holds, holds in spite of it.
-        held=verdict.holds and losses_are_judged and statistics.elapsed <= duration * IN_TIME,
+        # A generator that falls behind makes response times longer, never shorter: it cannot make an assertion hold.
+        held=verdict.holds and losses_are_judged and statistics.elapsed <= duration * LONGEST,
     )

@@ -1,48 +1,42 @@
-"""When records are due: a schedule that is fixed before the first of them is sent, whatever becomes of them."""
+"""The schedule of an open loop: the times at which records are due, fixed before the first record is sent."""
 
 from collections.abc import Callable, Iterator
 from enum import Enum
-from itertools import count
+from itertools import count, islice, takewhile
 from math import log
 
 __all__ = ["Arrival", "arrivals"]
 
 
 class Arrival(Enum):
-    """How the moments at which records are due lie to each other."""
+    """The distribution of the gaps between due times."""
 
     UNIFORM = "uniform"
-    """One every 1/rate seconds."""
+    """One record every 1/rate seconds."""
     POISSON = "poisson"
-    """Independent of each other, as those of many clients are: a Poisson process, its gaps exponential."""
+    """A Poisson process: independent, exponentially distributed gaps, as the records of many clients have."""
 
 
 def arrivals(
     arrival: Arrival, rate: float, seconds: float, random: Callable[[], float], part: int = 0, parts: int = 1
 ) -> Iterator[float]:
-    """Give the moments, ascending, in seconds from the beginning: those before `seconds`, at `rate` a second.
+    """Yield the due times of one part of a schedule, ascending, in seconds from its start, all below `seconds`.
 
-    `random` gives numbers from 0 up to, and without, 1; uniform arrivals ask for none. With `parts`, it is one `part`,
-    from 0 up, of a schedule of that rate: all parts together are the whole of uniform arrivals, and of Poisson
-    arrivals a process of that rate, as a sum of independent ones is.
+    `rate` is that of the whole schedule, in records per second. Record n belongs to part n modulo `parts`, so the union
+    of all parts is the same schedule for any number of parts. For Poisson arrivals each part therefore computes the
+    whole schedule, from the same sequence of random numbers. `random` returns numbers in [0, 1); uniform arrivals do
+    not use it.
     """
-    return (
-        _uniform(rate, seconds, part, parts) if arrival is Arrival.UNIFORM else _poisson(rate / parts, seconds, random)
-    )
+    moments: Iterator[float]
+    if arrival is Arrival.UNIFORM:
+        moments = (number / rate for number in count(part, parts))  # a sum of gaps would accumulate rounding errors
+    else:
+        moments = islice(_poisson(rate, random), part, None, parts)
+    return takewhile(lambda moment: moment < seconds, moments)
 
 
-def _uniform(rate: float, seconds: float, part: int, parts: int) -> Iterator[float]:
-    for number in count(part, parts):
-        moment = number / rate  # and not a sum of gaps, whose errors would add up
-        if moment >= seconds:
-            return
-        yield moment
-
-
-def _poisson(rate: float, seconds: float, random: Callable[[], float]) -> Iterator[float]:
+def _poisson(rate: float, random: Callable[[], float]) -> Iterator[float]:
     moment = 0.0
     while True:
         moment -= log(1 - random()) / rate
-        if moment >= seconds:
-            return
         yield moment

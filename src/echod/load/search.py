@@ -1,4 +1,4 @@
-"""The search for the highest rate at which something holds: doubling, then halving what is left between two rates."""
+"""The search for the highest rate at which an assertion holds: doubling, then bisection."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,31 @@ from echod.common.assertions import AssertionResult
 __all__ = ["PRECISION", "Search", "SearchStep"]
 
 PRECISION = 0.05
-"""The share of the rate found by which a higher one may still hold. Two runs at one rate differ by as much."""
+"""The search ends when the highest rate that held and the lowest that failed differ by this fraction of the former."""
 
 
 @dataclass(slots=True)
 class Search:
-    """Rates, records a second, to be tried one after the other."""
+    """The next rate to try, and the bounds known so far. Rates are records per second."""
 
     rate: int
-    """The one to try now."""
+    """The next rate to try."""
     holds: int | None = None
-    """The highest at which it has held; None: at none yet."""
+    """The highest rate at which the assertion held; None: at no rate yet."""
     fails: int | None = None
-    """The lowest at which it has not."""
+    """The lowest rate at which it failed; None: at no rate yet."""
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to try."""
+        """Whether no further rate needs to be tried."""
         if self.fails is None:
             return False
         if self.holds is None:
             return self.fails == 1
         return self.fails - self.holds <= max(self.holds * PRECISION, 1)
 
-    def tried(self, *, held: bool) -> None:
-        """Take in what came of `rate`, and go on to the next."""
+    def record(self, *, held: bool) -> None:
+        """Record whether the assertion held at `rate`, and select the next rate."""
         if held:
             self.holds = self.rate
         else:
@@ -46,15 +46,16 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStep:
-    """One rate that was tried, and what came of it."""
+    """One run of a search."""
 
     rate: int
-    """Records a second."""
+    """The rate of the schedule, records per second."""
     achieved: float
-    """Echoed a second."""
+    """Records echoed per second."""
     verdict: AssertionResult
     lost: int
+    """Failed records."""
     behind: bool
-    """Whether the generator fell behind its schedule. Of a step that was not held: it may be the reason."""
+    """Whether the generator fell behind its schedule, which may be the reason of a failed step."""
     held: bool
-    """Whether the assertion held, with nothing lost unless it is about losses, and the rate was kept up."""
+    """Whether the assertion held, no record failed unless the assertion is about losses, and the rate was achieved."""

@@ -1,4 +1,4 @@
-"""What a run of load amounts to: slices of time from each generator, and what they add up to."""
+"""Statistics of a run: time slices from each generator, merged into totals, histograms and intervals."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,34 +12,37 @@ from echod.load.config import RESPONSE, SERVICE
 __all__ = ["LATE", "SLICE", "Interval", "LoadStatistics", "Slice"]
 
 SLICE = 0.5
-"""Seconds of a slice."""
+"""Length of a slice in seconds."""
 
 LATE = 1000
-"""Microseconds after which a record counts as sent late. Timers of the reactor are good to a millisecond."""
+"""Microseconds. A record sent later than this after its due time counts as late: epoll_wait(2) counts milliseconds."""
 
 BEHIND = 1.0
-"""Percent of late records above which the generator has fallen behind: from there on they make the p99."""
+"""Percent of late records above which the generator has fallen behind: late records then make up the p99."""
+
+SHORTEST = 1e-3
+"""Seconds. The shortest length assumed for a slice, so that a rate can be computed for it."""
 
 
 @dataclass(slots=True)
 class Slice:
-    """What one generator's records of one slice of time came to. Times are counts by microseconds."""
+    """The records of one generator that ended within one slice of time. Times are counts by microseconds."""
 
     index: int
     until: float
-    """Seconds from the beginning of what counts to the slice's end."""
+    """End of the slice, in seconds from the end of the warm-up."""
     connections: int = 0
-    """Open at its end."""
+    """Connections open at its end."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     details: dict[Outcome, str] = field(default_factory=dict)
-    """Of each failure, the words about the first."""
+    """The detail of the first failure of each outcome."""
     response: dict[int, int] = field(default_factory=dict)
     service: dict[int, int] = field(default_factory=dict)
     lateness: dict[int, int] = field(default_factory=dict)
-    """From the moment at which a record was due to that at which the generator took it up."""
+    """Delay between the due time of a record and the time at which the generator took it from the schedule."""
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def to_object(self) -> dict[str, Any]:
+        """Return a JSON object that `from_object` reads."""
         return {
             "index": self.index,
             "until": self.until,
@@ -52,8 +55,8 @@ class Slice:
         }
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Self:
-        """Return what `plain` was made of."""
+    def from_object(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the slice that `to_object` wrote."""
         return cls(
             index=plain["index"],
             until=plain["until"],
@@ -68,45 +71,46 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """One slice of time, all generators together. Percentiles are microseconds, and None where nothing was echoed."""
+    """One slice of time, merged over all generators. Percentiles are microseconds; None: no record was echoed."""
 
     until: float
-    """Seconds from the beginning of what counts."""
+    """End of the interval, in seconds from the end of the warm-up."""
     seconds: float
     """Its length."""
     echoed: int
     failed: int
     connections: int
+    """Connections open at its end."""
     response: tuple[int, ...] | None
     """p50, p99, p99.9 and maximum."""
     service: tuple[int, ...] | None
 
 
 class LoadStatistics:
-    """What all slices that have come so far amount to."""
+    """The merged slices of all generators of one run."""
 
     def __init__(self, processes: int) -> None:
-        """`processes` is how many generators there are: a slice is complete when each has told of its own."""
+        """`processes` is the number of generators: an interval is complete with one slice from each of them."""
         self._processes = processes
-        self._open: dict[int, list[Slice]] = {}
+        self._incomplete: dict[int, list[Slice]] = {}
         self.outcomes: Counter[Outcome] = Counter()
         self.details: dict[Outcome, str] = {}
-        """Of each failure, the words about one."""
+        """The detail of one failure of each outcome."""
         self.times: dict[str, Histogram] = {}
-        """Response and service times, microseconds; what there is none of is not there."""
+        """Response and service times in microseconds; empty until the first echo."""
         self.lateness = Histogram()
         """Microseconds."""
         self.late = 0
-        """Records that the generators took up more than `LATE` after they were due."""
+        """Records sent more than `LATE` after their due time."""
         self.intervals: list[Interval] = []
         self.unfinished = 0
         """Records that were due and had not ended when the run was interrupted."""
         self.elapsed = 0.0
-        """Seconds from the beginning of what counts to the end of its last record."""
+        """Seconds from the end of the warm-up to the end of the last record."""
         self.interrupted = False
 
     def add(self, part: Slice) -> None:
-        """Take a slice in."""
+        """Merge a slice."""
         self.outcomes += part.outcomes
         self.details = part.details | self.details
         for name, counts in ((RESPONSE, part.response), (SERVICE, part.service)):
@@ -114,64 +118,59 @@ class LoadStatistics:
                 _record(self.times.setdefault(name, Histogram()), counts)
         _record(self.lateness, part.lateness)
         self.late += sum(number for time, number in part.lateness.items() if time > LATE)
-        gathered = self._open.setdefault(part.index, [])
-        gathered.append(part)
-        if len(gathered) == self._processes:
+        parts = self._incomplete.setdefault(part.index, [])
+        parts.append(part)
+        if len(parts) == self._processes:
             self._complete(part.index)
 
     def finish(self, elapsed: float, unfinished: int, *, interrupted: bool) -> None:
-        """Take in what is known when the run is over."""
-        for index in sorted(self._open):  # a generator with nothing left to wait for tells of no more slices
+        """Complete the remaining intervals and set what is known only at the end of the run."""
+        for index in sorted(self._incomplete):  # a generator without records left sends no further slices
             self._complete(index)
         self.elapsed, self.unfinished, self.interrupted = elapsed, unfinished, interrupted
 
     @property
     def echoed(self) -> int:
-        """Records whose every byte came back."""
+        """Records whose echo was complete and correct."""
         return self.outcomes[Outcome.ECHOED]
 
     @property
     def lost(self) -> int:
-        """Records that ended in anything else."""
+        """Failed records."""
         return self.outcomes.total() - self.echoed
 
     @property
     def sent(self) -> int:
-        """Records that were due and taken up."""
+        """Records that the generators took from the schedule."""
         return self.outcomes.total() + self.unfinished
 
     @property
-    def lost_percent(self) -> float:
-        """Of the records that ended, how many in a hundred failed; 0 where none ended."""
-        return 100 * self.lost / self.outcomes.total() if self.outcomes.total() else 0.0
-
-    @property
     def rate(self) -> float:
-        """Records echoed a second; 0 where no time has passed."""
+        """Records echoed per second; 0 before the first interval."""
         elapsed = self.elapsed or (self.intervals[-1].until if self.intervals else 0.0)
         return self.echoed / elapsed if elapsed else 0.0
 
     @property
     def late_percent(self) -> float:
-        """How many in a hundred of the records that were due the generators took up late."""
+        """Late records in percent of all records sent; 0 if none was sent."""
         return 100 * self.late / self.lateness.count if self.lateness.count else 0.0
 
     @property
     def behind(self) -> bool:
-        """Whether the generators fell behind their schedule, so that the times are in part their own."""
+        """Whether the generators fell behind their schedule, so that the response times include their own delay."""
         return self.late_percent > BEHIND
 
     def _complete(self, index: int) -> None:
-        parts = self._open.pop(index)
+        parts = self._incomplete.pop(index)
         outcomes = sum((part.outcomes for part in parts), Counter[Outcome]())
         until = max(part.until for part in parts)
         if not outcomes.total() and until - index * SLICE < SLICE / 2:
-            return  # the rest of a slice after the last record's end, in which nothing could happen
+            return  # the short rest of a slice after the end of the last record
         echoed = outcomes[Outcome.ECHOED]
         self.intervals.append(
             Interval(
                 until=until,
-                seconds=max(until - index * SLICE, 1e-3),
+                seconds=max(until - index * SLICE, SHORTEST),
                 echoed=echoed,
                 failed=outcomes.total() - echoed,
                 connections=sum(part.connections for part in parts),

@@ -1,13 +1,15 @@
-"""A generator in a process of its own, and what it and its parent say to each other: JSON, an object a line.
+"""One worker: a generator in its own process, and its messages to and from the parent process.
 
-| from   | line                                        | means                                          |
-| ------ | ------------------------------------------- | ---------------------------------------------- |
-| parent | `{"host", "port", "given", "share", "run"}` | what to generate: words of the command line    |
-| worker | `{"ready": true}`                           | its connections are there                      |
-| parent | `{"go": seconds}`                           | begin then, by the monotonic clock of the host |
-| worker | `{"slice": ...}`                            | what came of a slice of time                   |
-| parent | `{"stop": true}`, or the end of the stream  | end now                                        |
-| worker | `{"done": {"elapsed", "unfinished"}}`       | it is over                                     |
+A message is a JSON object on one line.
+
+| from   | message                                     | meaning                                                    |
+| ------ | ------------------------------------------- | ---------------------------------------------------------- |
+| parent | `{"host", "port", "given", "share", "run"}` | the plan; options are (name, text) pairs of a command line |
+| worker | `{"ready": true}`                           | kept connections are established                           |
+| parent | `{"go": seconds}`                           | start at this time of the host's monotonic clock           |
+| worker | `{"slice": ...}`                            | one slice of the statistics                                |
+| parent | `{"stop": true}`, or the end of the stream  | end now                                                    |
+| worker | `{"done": {"elapsed", "unfinished"}}`       | the run has ended                                          |
 """
 
 import gc
@@ -23,7 +25,7 @@ from twisted.python.failure import Failure
 
 from echod.client.attempts import IProbeReactor
 from echod.client.probe import tls_of
-from echod.client.record_sources import describing
+from echod.client.record import described_records
 from echod.common.addresses import HostPort
 from echod.common.options import command_line_layer, configure
 from echod.load.config import LoadConfiguration, Share
@@ -35,17 +37,17 @@ __all__ = ["Plan", "Worker"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one worker is to do."""
+    """The work of one worker."""
 
     target: HostPort
     given: tuple[tuple[str, str], ...]
     """The options, as (name, text) pairs of a command line."""
     share: Share
     run: int
-    """The number by which its records are known, 0 to 2**64 - 1."""
+    """The run number in its records, 0 to 2**64 - 1."""
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def to_object(self) -> dict[str, Any]:
+        """Return the message."""
         return {
             "host": self.target.host,
             "port": self.target.port,
@@ -56,64 +58,64 @@ class Plan:
 
 
 class Worker(LineOnlyReceiver):
-    """Does what its parent says, over standard input and output."""
+    """Receives the parent's messages on standard input, and sends its own to standard output."""
 
     delimiter = b"\n"
-    MAX_LENGTH = 1 << 20  # a plan has the words of a command line
+    MAX_LENGTH = 1 << 20  # a plan contains all options of a command line
 
-    def __init__(self, reactor: IProbeReactor, ended: Callable[[], None]) -> None:
-        """`ended` is called when there is nothing more to do."""
+    def __init__(self, reactor: IProbeReactor, on_end: Callable[[], None]) -> None:
+        """`on_end` is called when the process can exit."""
         self._reactor = reactor
-        self._ended = ended
+        self._on_end = on_end
         self._generator: Generator | None = None
 
     def lineReceived(self, line: bytes) -> None:
-        """Do what the line says."""
+        """Handle one message."""
         match json.loads(line):
             case {"go": float(at)} if self._generator is not None:
                 gc.collect()
-                gc.freeze()  # what is there now stays: the collector need not look at it in the middle of the run
-                self._generator.start(at).addCallback(self._done)
+                gc.freeze()  # the objects that exist now live until the end: no collection during the run scans them
+                self._generator.start(at).addCallback(self._on_done)
             case {"stop": True}:
                 self._stop()
             case plan:
                 self._prepare(plan)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The parent is gone, and there is nobody to generate load for."""
+        """The parent has exited or closed the stream: end the run."""
         self._stop()
-        self._ended()
+        self._on_end()
 
     def _prepare(self, plan: Any) -> None:
         configuration = configure(LoadConfiguration, [command_line_layer(LoadConfiguration, plan["given"])])
-        share = Share(**plan["share"])
         self._generator = Generator(
             self._reactor,
             configuration.route_to(HostPort(plan["host"], plan["port"])),
             configuration,
-            share,
-            describing(plan["run"]),
-            Random(f"{configuration.seed}:{share.part}").random,  # noqa: S311  # a schedule is no secret
-            self._told,
+            Share(**plan["share"]),
+            described_records(plan["run"]),
+            # Each part of a Poisson schedule needs the same sequence of random numbers, so no part number in the seed.
+            Random(configuration.seed).random,  # noqa: S311  # a schedule is not a secret
+            self._on_slice,
             tls=tls_of(configuration),
         )
-        self._generator.prepare().addCallback(lambda _: self._say({"ready": True}))
+        self._generator.prepare().addCallback(lambda _: self._send({"ready": True}))
 
-    def _told(self, part: Slice) -> None:
-        self._say({"slice": part.plain()})
+    def _on_slice(self, part: Slice) -> None:
+        self._send({"slice": part.to_object()})
 
     def _stop(self) -> None:
         if self._generator is not None and self._generator.started:
             self._generator.stop()
         else:
-            self._ended()
+            self._on_end()
 
-    def _done(self, unfinished: int) -> None:
+    def _on_done(self, unfinished: int) -> None:
         assert self._generator is not None
-        self._say({"done": {"elapsed": self._generator.elapsed, "unfinished": unfinished}})
+        self._send({"done": {"elapsed": self._generator.elapsed, "unfinished": unfinished}})
         assert self.transport is not None
         self.transport.loseConnection()
 
-    def _say(self, told: dict[str, Any]) -> None:
-        line = json.dumps(told, separators=(",", ":")).encode("ascii")
+    def _send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message, separators=(",", ":")).encode("ascii")
         self.sendLine(line)  # type: ignore[no-untyped-call]  # Twisted's has no annotations

@@ -1,4 +1,4 @@
-"""A process that generates load for `echod load`, which starts it and drives it by lines."""
+"""The main program of a worker process. `echod load` starts it and controls it by messages on its standard input."""
 
 import resource
 import select
@@ -18,13 +18,13 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Generate load as the parent says, until it says no more."""
+    """Run a worker until its run has ended or the parent has closed standard input."""
     from twisted.internet import reactor  # importing it installs it
 
-    # Ctrl-C reaches every process of the terminal; the parent says what it means for this one.
+    # The terminal sends SIGINT to all its processes; the parent decides when a worker stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
 
@@ -34,14 +34,14 @@ def main() -> None:
 
     worker = Worker(_fast_or_stock(reactor), stop)
     core.callWhenRunning(lambda: StandardIO(worker))
-    # Without Twisted's handlers: SIGTERM ends it at once.
-    core.run(installSignalHandlers=False)  # type: ignore[call-arg]  # the interface has it not, every reactor has
+    # No signal handlers from Twisted: SIGTERM ends the process at once.
+    core.run(installSignalHandlers=False)  # type: ignore[call-arg]  # not in the interface, but in every reactor
 
 
 def _fast_or_stock(reactor: Any) -> IProbeReactor:
     if hasattr(select, "epoll"):
         from echod.transport.client_poller import (
-            ClientPoller,  # not before: it takes names from select that only Linux has
+            ClientPoller,  # imports names from select that exist on Linux only
         )
 
         reactor = ClientPoller(reactor)

@@ -1,4 +1,4 @@
-"""`echod ping`: probe a path, and tell of it in the manner of ping(8)."""
+"""`echod ping`: probe a path and report the results, with options and output like those of ping(8)."""
 
 import argparse
 import os
@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, cast
 from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
-from echod.cli.client_command import add_target, output_may_fail, target_of, tell_failed
-from echod.cli.parser import add_options, given
+from echod.cli.client_command import add_target, output_errors, parse_target, print_failed_assertions
+from echod.cli.parser import add_options, given_options
 from echod.cli.process import ReactorRun, on_signal, use_monotonic_clock
 from echod.cli.terminal import Output
 from echod.client.attempts import IProbeReactor
 from echod.client.outcomes import ProbeResult
 from echod.client.probe import tls_of
-from echod.client.record_sources import RecordSource
+from echod.client.record import RecordSource, described_records, random_records, repeated_records, zero_records
 from echod.common.addresses import HostPort
+from echod.common.defaults import LARGEST_RECORD
 from echod.common.errors import ConfigurationError, EchodError
 from echod.common.options import command_line_layer, configure
 from echod.ping.config import PingConfiguration
-from echod.ping.payload import payload_of
 from echod.ping.prober import prepare_run
-from echod.ping.statistics import Statistics, Tally
+from echod.ping.run import RunSummary
+from echod.ping.statistics import Statistics
 from echod.ping.text import status_lines
-from echod.ping.views import View, view_of
+from echod.ping.views import View, make_view
 
 if TYPE_CHECKING:
     from echod.client.tls import ClientTLSContext
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 PLUGIN_PROBES = 5
-"""How many probes a monitoring plugin sends where nobody says: as many as check_ping."""
+"""The default number of probes of a monitoring plugin, the same as that of check_ping."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,100 +48,123 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Probe until the count is reached or a signal comes; return the exit status. Raises EchodError."""
-    asked = configure(PingConfiguration, [command_line_layer(PingConfiguration, given(namespace))])
-    if asked.nagios and asked.count is None and asked.sweep is None and asked.deadline is None:
-        asked = replace(asked, count=PLUGIN_PROBES)
-    probed = target_of(namespace)
-    asked.route_to(probed)
-    metrics = _metrics_file(asked)
-    configuration, source = payload_of(asked)
-    tls = tls_of(configuration)
+    """Probe until the count or the deadline is reached or a signal comes; return the exit status. Raises EchodError."""
+    config = configure(PingConfiguration, [command_line_layer(PingConfiguration, given_options(namespace))])
+    if config.nagios and config.count is None and config.sweep is None and config.deadline is None:
+        config = replace(config, count=PLUGIN_PROBES)
+    target = parse_target(namespace)
+    config.route_to(target)
+    metrics = _metrics_file(config)
+    config, source = _record_source(config)
+    tls = tls_of(config)
     statistics = Statistics()
     output = Output(sys.stdout, os.environ)
-    view = view_of(probed, configuration, statistics, output, time.monotonic)
-    with output_may_fail():
+    view = make_view(target, config, statistics, output, time.monotonic)
+    with output_errors():
         try:
             view.begin()
-            tally = _run_to_its_end(probed, configuration, source, tls, statistics, view, output)
+            tally = _run_reactor(target, config, source, tls, statistics, view, output)
         finally:
             output.erase_live_line()
         statistics.finish(tally.sent, tally.elapsed)
-        verdicts = [assertion.evaluate(statistics) for assertion in configuration.assert_]
+        verdicts = [assertion.evaluate(statistics) for assertion in config.assert_]
         status = view.end(verdicts)
-        tell_failed(namespace.prog, verdicts)
+        print_failed_assertions(namespace.prog, verdicts)
     if metrics is not None:
-        _write_metrics(metrics, probed, statistics, status)
+        _write_metrics(metrics, target, statistics, status)
     return status
 
 
-def _metrics_file(configuration: PingConfiguration) -> Path | None:
-    """Return where the result goes, if anywhere. Raises ConfigurationError: a run takes too long to end in that."""
-    if configuration.metrics is None:
+def _record_source(config: PingConfiguration) -> tuple[PingConfiguration, RecordSource]:
+    """Return the source of the records, and the configuration with their size. Raises ConfigurationError."""
+    if config.payload is None:
+        return config, described_records(int.from_bytes(os.urandom(8)))
+    if config.payload == "random":
+        return config, random_records(os.urandom)
+    if config.payload == "zero":
+        return config, zero_records()
+    data = _read_payload(config.payload)
+    size = len(data) if config.size is None else config.size
+    if size == 0:
+        raise ConfigurationError(f"--payload: {config.payload} is empty")
+    if size > LARGEST_RECORD:
+        raise ConfigurationError(f"--payload: {config.payload} has more than {LARGEST_RECORD} bytes")
+    if size > len(data):
+        raise ConfigurationError(f"--size: {config.payload} has only {len(data)} bytes, not {size}")
+    return replace(config, size=size), repeated_records(data)
+
+
+def _read_payload(path: str) -> bytes:
+    """Return the content of a payload file, up to one byte over the largest record. Raises ConfigurationError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(LARGEST_RECORD + 1)  # bounded: a device such as /dev/zero has no end
+    except (OSError, ValueError) as problem:  # a path with a null byte is a ValueError
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise ConfigurationError(f"--payload: cannot read {path}: {reason}") from None
+
+
+def _metrics_file(config: PingConfiguration) -> Path | None:
+    """Return the path of the metrics file, if any. Raises ConfigurationError, so that no run ends without a file."""
+    if config.metrics is None:
         return None
-    path = Path(configuration.metrics)
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigurationError(f"--metrics: {path} is not a file in a directory that there is")
+    path = Path(config.metrics)
+    if path.is_dir():
+        raise ConfigurationError(f"--metrics: {path} is a directory")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"--metrics: the directory of {path} does not exist")
     return path
 
 
-def _write_metrics(path: Path, probed: HostPort, statistics: Statistics, status: int) -> None:
-    from echod.common.files import write_atomically
-    from echod.ping.metrics_file import run_metrics  # not before: it imports prometheus_client
+def _write_metrics(path: Path, target: HostPort, statistics: Statistics, status: int) -> None:
+    from echod.ping.metrics_file import write_metrics  # only if needed: it imports prometheus_client
 
     try:
-        write_atomically(path, run_metrics(probed, statistics, status, time.time()))
+        write_metrics(path, target, statistics, status, time.time())
     except OSError as problem:
-        raise EchodError(f"cannot write {path}: {problem.strerror}") from None
+        raise EchodError(f"--metrics: cannot write {path}: {problem.strerror}") from None
 
 
-def _run_to_its_end(
-    probed: HostPort,
-    configuration: PingConfiguration,
+def _run_reactor(
+    target: HostPort,
+    config: PingConfiguration,
     source: RecordSource,
     tls: "ClientTLSContext | None",
     statistics: Statistics,
     view: View,
     output: Output,
-) -> Tally:
-    from twisted.internet import reactor  # importing it installs it, so not before it is wanted
+) -> RunSummary:
+    from twisted.internet import reactor  # here, because importing it installs it
 
     use_monotonic_clock(reactor)
     core = cast("IReactorCore", reactor)
 
-    def told(result: ProbeResult) -> None:
+    def on_result(result: ProbeResult) -> None:
         statistics.add(result)
-        view.told(result)
+        view.on_result(result)
 
-    probing = prepare_run(
-        cast("IProbeReactor", reactor),
-        probed,
-        configuration,
-        source,
-        told,
-        tls=tls,
-    )
-    run: ReactorRun[Tally] = ReactorRun(core)
+    probe_run = prepare_run(cast("IProbeReactor", reactor), target, config, source, on_result, tls=tls)
+    reactor_run: ReactorRun[RunSummary] = ReactorRun(core)
 
-    def guarded(act: Callable[[], None]) -> Callable[[], None]:
-        """Return `act` as a signal may call it: where the output fails, that ends the run, as a probe's line does."""
+    def signal_handler(act: Callable[[], None]) -> Callable[[], None]:
+        """Return `act` as a signal handler: an output error ends the run, as it does for a probe's line."""
 
-        def guard() -> None:
+        def handle() -> None:
             try:
                 act()
             except OSError:
-                if not run.over:
-                    run.end(Failure())
+                if not reactor_run.finished:
+                    reactor_run.finish(Failure())
 
-        return guard
+        return handle
 
     def show_status() -> None:
         output.erase_live_line()
         print(*status_lines(statistics, output), sep="\n", file=sys.stderr, flush=True)
         view.redraw()
 
-    on_signal(core, signal.SIGQUIT, guarded(show_status))
-    on_signal(core, signal.SIGWINCH, guarded(view.redraw))
-    core.callWhenRunning(lambda: probing.start().addBoth(run.end))
-    core.addSystemEventTrigger("before", "shutdown", probing.interrupt)
-    return run.to_its_end()
+    on_signal(core, signal.SIGQUIT, signal_handler(show_status))
+    on_signal(core, signal.SIGWINCH, signal_handler(view.redraw))
+    core.callWhenRunning(lambda: probe_run.start().addBoth(reactor_run.finish))
+    core.addSystemEventTrigger("before", "shutdown", probe_run.interrupt)
+    return reactor_run.run()

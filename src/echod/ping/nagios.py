@@ -1,8 +1,8 @@
-"""A run as the output of a monitoring plugin.
+"""The output of a run as a monitoring plugin.
 
-The format and the exit statuses are those of the Monitoring Plugins Development Guidelines, sections "Plugin Output for
-Nagios", "Performance data" and "Plugin Return Codes"; the thresholds in the performance data are ranges as its section
-"Threshold and Ranges" has them.
+Output format and exit statuses follow the Monitoring Plugins Development Guidelines, sections "Plugin Output for
+Nagios", "Performance data" and "Plugin Return Codes"; the thresholds in the performance data are ranges of the section
+"Threshold and Ranges".
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,17 @@ from echod.common.addresses import HostPort
 from echod.common.assertions import ROUND_TRIP, TIME_METRICS, Assertion, Unit, parse_assertion
 from echod.ping.statistics import PHASES, Statistics
 
-__all__ = ["Judgement", "PluginState", "judged", "plugin_line"]
+__all__ = ["PluginResult", "PluginState", "plugin_line", "plugin_result"]
 
 ANY_LOST = parse_assertion("lost>0", PHASES)
-"""What is critical where nothing is said of losses."""
+"""The default critical threshold, if no threshold is about losses."""
 
-_ALWAYS = (("rtt_min", "min"), ("rtt_p50", "p50"), ("rtt_p99", "p99"), ("rtt_max", "max"))
+_ROUND_TRIP_METRICS = (("rtt_min", "min"), ("rtt_p50", "p50"), ("rtt_p99", "p99"), ("rtt_max", "max"))
+"""The metrics of the round trip that are always in the performance data, by label."""
 
 
 class PluginState(IntEnum):
-    """What a plugin says of a service. The value is its exit status."""
+    """The state that a plugin reports for a service. The value is its exit status."""
 
     OK = 0
     WARNING = 1
@@ -31,22 +32,22 @@ class PluginState(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the thresholds make of a run."""
+class PluginResult:
+    """The state of a run, by its thresholds."""
 
     state: PluginState
     reasons: tuple[str, ...]
-    """The thresholds that were met, each with what was measured."""
+    """The thresholds that were met, each with the measured value."""
 
 
-def judged(statistics: Statistics, warning: Sequence[Assertion], critical: Sequence[Assertion]) -> Judgement:
-    """Return what the thresholds make of a run. Each says what raises the alarm: `p99>50ms`.
+def plugin_result(statistics: Statistics, warning: Sequence[Assertion], critical: Sequence[Assertion]) -> PluginResult:
+    """Return the state of a run. A threshold is the condition for the alarm: `p99>50ms`.
 
-    Where none speaks of losses, any is critical. A threshold on something without samples is met: of a path that
-    lost everything nobody knows that it is fast. A run in which no probe ended is UNKNOWN.
+    If no threshold is about losses, any loss is critical. A threshold without samples is met: if everything was lost,
+    the path's times are unknown. A run in which no probe ended is UNKNOWN.
     """
     if not statistics.ended:
-        return Judgement(PluginState.UNKNOWN, ("no probe ended",))
+        return PluginResult(PluginState.UNKNOWN, ("no probe ended",))
     for state, thresholds in (
         (PluginState.CRITICAL, (*critical, *_default(warning, critical))),
         (PluginState.WARNING, warning),
@@ -54,25 +55,25 @@ def judged(statistics: Statistics, warning: Sequence[Assertion], critical: Seque
         verdicts = [each.evaluate(statistics) for each in thresholds]
         met = tuple(f"{v.assertion.text}: {v.display}" for v in verdicts if v.holds or v.value is None)
         if met:
-            return Judgement(state, met)
-    return Judgement(PluginState.OK, ())
+            return PluginResult(state, met)
+    return PluginResult(PluginState.OK, ())
 
 
 def plugin_line(
     target: HostPort,
     statistics: Statistics,
-    judgement: Judgement,
+    result: PluginResult,
     warning: Sequence[Assertion],
     critical: Sequence[Assertion],
 ) -> str:
-    """Return the plugin's one line: state, what there is to say, and the performance data."""
+    """Return the plugin's line: state, text and performance data."""
     words = [f"{target.host} port {target.port}", f"{statistics.echoed} of {statistics.ended} echoed"]
     if statistics.round_trips is not None:
         words.append(f"p50 {TIME_METRICS['p50'](statistics.round_trips) / 1000:.3f} ms")
-    words += judgement.reasons
+    words += result.reasons
     data = _performance_data(statistics, warning, (*critical, *_default(warning, critical)))
-    # The first pipe ends what people read.
-    return f"ECHOD {judgement.state.name} - {', '.join(words)} | {' '.join(data)}"
+    # The first pipe character ends the text for people.
+    return f"ECHOD {result.state.name} - {', '.join(words)} | {' '.join(data)}"
 
 
 def _default(warning: Sequence[Assertion], critical: Sequence[Assertion]) -> tuple[Assertion, ...]:
@@ -82,32 +83,32 @@ def _default(warning: Sequence[Assertion], critical: Sequence[Assertion]) -> tup
 def _performance_data(
     statistics: Statistics, warning: Sequence[Assertion], critical: Sequence[Assertion]
 ) -> Iterator[str]:
-    def datum(label: str, value: str, about: tuple[str | None, str, Unit], bounds: str = ";0;") -> str:
-        limits = ";".join(_range(thresholds, about) for thresholds in (warning, critical))
-        return f"{label}={value};{limits}{bounds}"
+    def datum(label: str, value: str, measured: tuple[str | None, str, Unit], bounds: str = ";0;") -> str:
+        ranges = ";".join(_range(thresholds, measured) for thresholds in (warning, critical))
+        return f"{label}={value};{ranges}{bounds}"
 
     yield datum("sent", f"{statistics.sent}", (None, "sent", Unit.COUNT))
     yield datum("echoed", f"{statistics.echoed}", (None, "echoed", Unit.COUNT))
     yield datum("lost", f"{statistics.lost}", (None, "lost", Unit.COUNT))
     yield datum("loss", f"{statistics.lost_percent:.3f}%", (None, "lost", Unit.PERCENT), ";0;100")
-    asked = {(label, ROUND_TRIP, metric): None for label, metric in _ALWAYS}
+    metrics = {(label, ROUND_TRIP, metric): None for label, metric in _ROUND_TRIP_METRICS}  # a dict: an ordered set
     for each in (*warning, *critical):
         if each.phase is not None:
             phase = "rtt" if each.phase == ROUND_TRIP else each.phase
-            asked[f"{phase}_{each.metric}", each.phase, each.metric] = None
-    for label, phase, metric in asked:
+            metrics[f"{phase}_{each.metric}", each.phase, each.metric] = None
+    for label, phase, metric in metrics:
         times = statistics.times.get(phase)
         if times is not None:
             yield datum(label, f"{TIME_METRICS[metric](times) / 1000:.3f}ms", (phase, metric, Unit.MICROSECONDS))
 
 
-def _range(thresholds: Sequence[Assertion], about: tuple[str | None, str, Unit]) -> str:
-    """Return the range of the first threshold that is about this: outside it, or with @ inside it, is the alarm."""
+def _range(thresholds: Sequence[Assertion], measured: tuple[str | None, str, Unit]) -> str:
+    """Return the range of the first threshold about this value: the alarm is outside it or, with @, inside it."""
     for each in thresholds:
-        if (each.phase, each.metric, each.unit) == about:
+        if (each.phase, each.metric, each.unit) == measured:
             scale = 1000 if each.unit is Unit.MICROSECONDS else 1
             bound = f"{each.bound / scale:.6f}".rstrip("0").rstrip(".")
-            # A range holds its ends, and begins at 0 where it does not say.
+            # A range includes its ends, and begins at 0 if it has no start.
             return {">": bound, ">=": f"@{bound}:", "<": f"{bound}:", "<=": f"@{bound}", "==": f"@{bound}:{bound}"}[
                 each.comparator
             ]

@@ -1,1 +1,1 @@
-"""Floor 3: what is written down. The access log, the log's JSON form, and the sum of what repeats."""
+"""`echod serve`, `twistd echod` and etc/echod.tac: the daemon in a process, and its logs."""

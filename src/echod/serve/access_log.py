@@ -1,4 +1,4 @@
-"""The access log: one line for each connection that ends."""
+"""The access log: one line per ended connection."""
 
 import contextlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ STANDARD_OUTPUT = "-"
 
 @implementer(IConnectionObserver)
 class AccessLog:
-    """Appends lines to a file, which can be opened again after it was moved away."""
+    """Appends lines to a file, which can be reopened by its name after log rotation."""
 
     _log = Logger()
 
@@ -36,10 +36,10 @@ class AccessLog:
         self._line = line
         self._wall_clock = wall_clock
         self._failing = False
-        self._file = self._opened()
+        self._file = self._open()
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
-        """Write the line. A file that cannot be written, on a full disk say, is told of once, not by each line."""
+        """Write the line. If writing fails, on a full disk for example, log the first failure only."""
         try:
             self._file.write(self._line(self._wall_clock(), summary) + "\n")
         except (OSError, ValueError) as problem:
@@ -49,18 +49,18 @@ class AccessLog:
         else:
             self._failing = False
 
-    def open_again(self) -> None:
-        """Open the file again by its name. Raises ConfigurationError, and then the old one stays open."""
-        old, self._file = self._file, self._opened()
+    def reopen(self) -> None:
+        """Open the file again by its name. Raises ConfigurationError; then the old file stays open."""
+        old, self._file = self._file, self._open()
         if self._path != STANDARD_OUTPUT:
             _close(old)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; standard output stays open."""
         if self._path != STANDARD_OUTPUT:
             _close(self._file)
 
-    def _opened(self) -> TextIO:
+    def _open(self) -> TextIO:
         if self._path == STANDARD_OUTPUT:
             assert self._standard_output is not None
             return self._standard_output
@@ -71,6 +71,6 @@ class AccessLog:
 
 
 def _close(file: TextIO) -> None:
-    # A file that could not be written still holds what it failed to write, and fails again; it was told of.
+    # A close writes the buffer again if that failed before, and fails again; the failure has been logged.
     with contextlib.suppress(OSError):
         file.close()

@@ -4,7 +4,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, cast
 
-from echod.cli.parser import add_options, given
+from twisted.logger import globalLogBeginner
+
+from echod.cli.parser import add_options, given_options
+from echod.serve.daemon import daemon, log_observer, server_configuration
 from echod.server.config import ServerConfiguration
 
 if TYPE_CHECKING:
@@ -20,15 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Serve until a signal ends it; return 0. Raises EchodError where it cannot start."""
-    # The daemon's imports are half as long again as the probe's start, which would wait for them too.
-    from twisted.logger import globalLogBeginner
-
-    from echod.serve.daemon import daemon, log_observer, server_configuration
-
-    configuration = server_configuration(given(namespace), namespace.config)
+    """Serve until a signal stops the daemon; return 0. Raises EchodError if the daemon cannot start."""
+    configuration = server_configuration(given_options(namespace), namespace.config)
     service = daemon(configuration)
-    from twisted.internet import reactor as installed
+    from twisted.internet import reactor as installed  # importing it installs it: not before the daemon is made
 
     reactor = cast("IReactorCore", installed)
     globalLogBeginner.beginLoggingTo([log_observer(configuration, sys.stderr)], redirectStandardIO=False)

@@ -1,4 +1,4 @@
-"""Refused connections, summed: a flood of them writes a line every few seconds, not one each."""
+"""The log of refused connections, summed up: a flood of refusals writes one line per interval, not one each."""
 
 from collections import Counter
 
@@ -12,12 +12,12 @@ from echod.server.summary import REFUSALS, CloseReason, ConnectionSummary
 __all__ = ["RefusalLog"]
 
 INTERVAL = 10.0
-"""Seconds for which refusals are summed."""
+"""Seconds between two sums."""
 
 
 @implementer(IConnectionObserver)
 class RefusalLog:
-    """Logs the first refusal at once, and then the sum of those that follow, as long as they do."""
+    """Logs the first refusal at once, then the number of further refusals once per interval until there are none."""
 
     _log = Logger()
 
@@ -27,27 +27,27 @@ class RefusalLog:
         self._timer: IDelayedCall | None = None
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
-        """Take note of a refusal."""
+        """Log or count the connection if it was refused."""
         if summary.reason not in REFUSALS:
             return
         if self._timer is None:
             self._log.warn("refused {peer}: {reason}", peer=summary.peer, reason=summary.reason.value)
-            self._timer = self._clock.callLater(INTERVAL, self._tell)
+            self._timer = self._clock.callLater(INTERVAL, self._on_interval)
         else:
             self._counts[summary.reason] += 1
 
     def close(self) -> None:
-        """Tell what has not been told yet."""
+        """Log the refusals that are not logged yet, and cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._tell_sum()
+            self._log_sums()
 
-    def _tell(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self._tell) if self._counts else None
-        self._tell_sum()
+    def _on_interval(self) -> None:
+        self._timer = self._clock.callLater(INTERVAL, self._on_interval) if self._counts else None
+        self._log_sums()
 
-    def _tell_sum(self) -> None:
+    def _log_sums(self) -> None:
         if self._counts:
             sums = ", ".join(f"{count} {reason.value}" for reason, count in sorted(self._counts.items(), key=str))
             self._log.warn("refused more connections: {sums}", sums=sums)

@@ -156,10 +156,10 @@ class EchoService(Service):
 
     def status(self) -> str:
         """Return the daemon's status in one line."""
-        return f"listening on {', '.join(self.places)}; {len(self.connections)} connection(s) open"
+        return f"listening on {', '.join(self.listening_addresses)}; {len(self.connections)} connection(s) open"
 
     @property
-    def places(self) -> list[str]:
+    def listening_addresses(self) -> list[str]:
         """The addresses on which the daemon listens."""
         return [listening_address(each.port, each.listener.name) for each in self._ports]
 

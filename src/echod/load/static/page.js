@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts from the numbers in #data: one object a run. Times are milliseconds.
+// Draws the charts from the numbers in #data, which has one object for each run. Times are milliseconds.
 (() => {
   const runs = JSON.parse(document.getElementById("data").textContent);
   const several = runs.length > 1;
@@ -12,17 +12,17 @@
   const runColour = (number) => colour(`run${number % COLOURS}`);
   const named = (run, what) => (several ? `${run.label} ${what}` : what);
 
-  // Milliseconds in as many digits as tell something.
+  // Milliseconds with three significant digits, as many as the histograms have.
   const shown = (ms) => (ms == null ? "–" : Number(ms.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 3 }));
 
-  // 1 in 100 is the p99: the nines grow by one where the logarithm does.
+  // 1 in 100 is the p99: each power of ten adds a nine.
   const percentile = (oneIn) => {
     const percent = 100 - 100 / oneIn;
     return `${Number(percent.toFixed(Math.max(0, Math.ceil(Math.log10(oneIn)) - 1)))}%`;
   };
   const isPower = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
 
-  // Where there is room for every other nine only: 90%, 99.9%, 99.999%.
+  // On a narrow chart only every other nine has a label: 90%, 99.9%, 99.999%.
   const isOddPower = (value) => isPower(value) && Math.round(Math.log10(value)) % 2 === 1;
 
   function percentiles() {
@@ -94,14 +94,14 @@
     };
   }
 
-  const seconds = () => ({ label: "until", value: (u, v) => (v == null ? "–" : `${v.toFixed(1)} s`) });
+  const seconds = () => ({ label: "time", value: (u, v) => (v == null ? "–" : `${v.toFixed(1)} s`) });
   const secondsAxis = () => ({ values: (u, splits) => splits.map((v) => `${Number(v.toFixed(2))} s`), space: 60 });
 
   function draw(id, chart) {
     const place = document.getElementById(id);
     place.textContent = "";
     if (!chart.data.some(([, ...lines]) => lines.some((line) => line.some((value) => value != null)))) {
-      place.textContent = "There is nothing to draw.";
+      place.textContent = "No data.";
       place.style.minHeight = "0";
       return null;
     }

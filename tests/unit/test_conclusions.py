@@ -1,13 +1,12 @@
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.client.conclusions import difference_detail, peer_service, silence_detail
 from echod.client.record import described, opaque
-from echod.client.sentences import differs, silence_before
-from echod.client.speakers import speaker
 
 
-class SpeakerTests(SynchronousTestCase):
+class PeerServiceTests(SynchronousTestCase):
     def test_known(self) -> None:
-        for came, who in (
+        for received, service in (
             (b"HTTP/1.0 400 Bad request\r\n", "an HTTP server"),
             (b"SSH-2.0-x\r\n", "an SSH server"),
             (b"220 mail.example\r\n", "an SMTP or FTP server"),
@@ -17,7 +16,7 @@ class SpeakerTests(SynchronousTestCase):
             (b"\x15\x03\x01\x00\x02\x02\x0a", "a TLS server"),
             (b"\x16\x03\x03", "a TLS server"),
         ):
-            self.assertEqual(speaker(came), who)
+            self.assertEqual(peer_service(received), service)
 
     def test_unknown(self) -> None:
         unknown = (
@@ -25,15 +24,17 @@ class SpeakerTests(SynchronousTestCase):
             b"\x13\x03\x01",
             described(1, 1, 1, 250).data, opaque(1, bytes(250)).data,
         )  # fmt: skip
-        for came in unknown:
-            self.assertIsNone(speaker(came), came)
+        for received in unknown:
+            self.assertIsNone(peer_service(received), received)
 
 
-class SentenceTests(SynchronousTestCase):
-    def test_who_answers(self) -> None:
-        self.assertEqual(differs(0, b"+OK "), "the byte at offset 0 is not what was sent: a POP3 server answers")
-        self.assertEqual(differs(9, b"x"), "the byte at offset 9 is not what was sent")
+class DetailTests(SynchronousTestCase):
+    def test_a_difference(self) -> None:
+        self.assertEqual(
+            difference_detail(0, b"+OK "), "the byte at offset 0 is not what was sent: a POP3 server answers"
+        )
+        self.assertEqual(difference_detail(9, b"x"), "the byte at offset 9 is not what was sent")
 
     def test_silence(self) -> None:
-        self.assertEqual(silence_before(None), "")
-        self.assertEqual(silence_before(600_000_123), "; the connection had been silent for 600 s before")
+        self.assertEqual(silence_detail(None), "")
+        self.assertEqual(silence_detail(600_000_123), "; the connection had been silent for 600 s before")
