@@ -181,7 +181,7 @@ async def _(lab: Lab) -> ProbeResult:
 PATHS["expired"] = lambda lab: lab.certified("localhost", begins=-3 * DAY, ends=-2 * DAY)
 PATHS["not yet valid"] = lambda lab: lab.certified("localhost", begins=2 * DAY, ends=3 * DAY)
 PATHS["wrong authority"] = lambda lab: lab.certified("localhost", by=lab.other)
-PATHS["self-signed"] = lambda lab: lab.secure(lab.tls_server(lab.other.itself("localhost")).port)
+PATHS["self-signed"] = lambda lab: lab.secure(lab.tls_server(lab.other.self_signed("localhost")).port)
 PATHS["no subjectAltName"] = lambda lab: lab.certified()
 PATHS["wrong name"] = lambda lab: lab.certified("a.example")
 

@@ -273,7 +273,7 @@ async def test_under_tls(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refused_certificate_is_in_the_result(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    between = Authority(tmp_path, "intermediate authority", above=authority)
+    between = Authority(tmp_path, "intermediate authority", issuer=authority)
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other", "stranger")
     chained = between.issue("localhost")
@@ -298,7 +298,7 @@ async def test_a_refused_certificate_is_in_the_result(tmp_path: Path) -> None:
             result = await probe(
                 reactor, target("localhost", server.port), payload=OURS[0], timeout=PATIENCE, tls=context
             )
-            await deferToThread(server.finish)
+            await deferToThread(server.join)
             assert (result.outcome, result.step) == (outcome, Step.TLS)
             assert result.tls is not None
             assert result.tls.failed_check == check
