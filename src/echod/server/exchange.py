@@ -1,9 +1,9 @@
 """One connection's exchange as a state machine: events in, actions out. It knows no transport and no clock.
 
-`TRANSITIONS` is the whole machine: what happens at an event follows from it alone. docs/exchange.md shows it as a
-table, with the reasons for the steps. The protocol of a connection (`echod.server.protocol`, `echod.server.tls`)
-reports events and carries out the actions; over TLS an action is carried out in another way, and the states are the
-same.
+`TRANSITIONS` is the whole machine: the state and the event determine the next state and the actions. docs/exchange.md
+shows it as a table, with the reasons for the steps. The protocol of a connection (`echod.server.protocol`,
+`echod.server.tls`) reports events and carries out the actions; over TLS they are carried out in another way, and the
+states are the same.
 
 automat is not used: an event costs 1.7 to 2.6 µs with its TypeMachineBuilder and 0.05 µs with this table (measured with
 four states and six inputs, CPython 3.11), and a keep-alive echo costs about 7 µs in all.
@@ -80,25 +80,25 @@ class Event(Enum):
     STALL = "stall"
     """The deadline has passed while the client does not read its echo, so that the transport is paused."""
     DRAIN = "drain"
-    """The server stops. It says so once."""
+    """The server stops. Reported once."""
     DRAIN_STREAM = "drain (stream)"
-    """The server stops, and the bytes are a stream: there are no records to finish."""
+    """The server stops, and the bytes are a stream: there are no records to finish. Reported once."""
     CUT = "cut"
-    """The drain timeout has passed, or a second stop signal has come."""
+    """The drain timeout has passed, or a second stop signal was received."""
     END = "end"
-    """The connection has ended in order: the client closed it, or the server did."""
+    """The connection has ended in order: the client or the server closed it."""
     RESET = "reset"
     """The connection was reset, or the network failed."""
     TLS_FAILURE = "TLS failure"
     """TLS failed."""
     FAULT = "fault"
-    """The connection ended by an error of the server's."""
+    """An error of the server ended the connection."""
 
     __hash__ = object.__hash__
 
 
 class Action(Enum):
-    """What a protocol does for an exchange. The values are its words in docs/exchange.md."""
+    """A step that the protocol carries out for the exchange. The values are the words of docs/exchange.md."""
 
     WRITE = "write"
     """Write the echo."""
@@ -130,7 +130,7 @@ class Transition:
 
 
 class UnexpectedEvent(Exception):
-    """The machine has no transition for an event in its state: a fault of the server's, which no client can cause."""
+    """The machine has no transition for an event in its state: an error of the server, which no client can cause."""
 
     def __init__(self, state: State, event: Event) -> None:
         super().__init__(f"no transition for {event.name} in {state.name}")
@@ -143,23 +143,24 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
     write, write_last, half_close = Action.WRITE, Action.WRITE_LAST, Action.HALF_CLOSE
     close, abort = Action.CLOSE, Action.ABORT
     arm_record, arm_quiet, arm_linger = Action.ARM_RECORD, Action.ARM_QUIET, Action.ARM_LINGER
-    # A deadline is armed before a step that may end the connection, so that its end finds every deadline to disarm.
+    # A deadline is armed before a step that may end the connection: the end of the connection disarms it.
     last_record = Transition(state.FLUSHING, (write_last, half_close), reason.ECHOED)
     stalled = Transition(state.ABORTING, (abort,), reason.STALLED)
     drained = Transition(state.FLUSHING, (arm_record, half_close), reason.DRAINED)
     close_after_linger = Transition(state.CLOSING, (arm_linger, close))
     close_now = Transition(state.CLOSING, (close,))
 
-    def closing(why: CloseReason) -> Transition:
-        return Transition(state.CLOSING, (close,), why)
+    def closing(close_reason: CloseReason) -> Transition:
+        return Transition(state.CLOSING, (close,), close_reason)
 
-    def too_late(why: CloseReason) -> Transition:
-        return Transition(state.CLOSING, (arm_linger, close), why)
+    def too_late(close_reason: CloseReason) -> Transition:
+        return Transition(state.CLOSING, (arm_linger, close), close_reason)
 
-    def stay(where: State) -> Transition:
-        return Transition(where)
+    def stay(present: State) -> Transition:
+        return Transition(present)
 
     def ends(in_order: CloseReason | None) -> dict[Event, Transition]:
+        """Return the transitions for the end of the connection; `in_order` is the close reason of an orderly one."""
         return {
             event.END: Transition(state.CLOSED, (), in_order),
             event.RESET: Transition(state.CLOSED, (), reason.RESET),
@@ -300,9 +301,9 @@ class RecordBuffer:
         return len(self._held)
 
     def feed(self, data: bytes) -> bytes:
-        """Take `data`; return the records that are complete now, as one run of bytes. None is complete: no bytes."""
+        """Take `data`; return the records that it completes, as one run of bytes: no bytes if it completes none."""
         if not self._held and not len(data) % self._size:
-            return data  # whole records, as nearly every read: nothing is copied
+            return data  # whole records, as in nearly every read: no copy
         self._held += data
         whole = len(self._held) - len(self._held) % self._size
         records = bytes(self._held[:whole])
@@ -333,7 +334,7 @@ class Exchange:
     def __init__(self, rules: ExchangeRules, waits: list[int] | None, now: float) -> None:
         """Begin at the time `now`.
 
-        In `waits` the record wait times are counted by `WAIT_BOUNDS`; None: they are not.
+        In `waits` the record wait times are counted by `WAIT_BOUNDS`; None: they are not counted.
         """
         self._rules = rules
         self._waits = waits
@@ -341,12 +342,12 @@ class Exchange:
         """Made when a record arrives in pieces: most connections need none."""
         self.state = _EMPTY
         self.reason: CloseReason | None = None
-        """Why the connection is being closed or was; None until that is decided."""
+        """Why the connection is being closed or has ended; None until that is decided."""
         self.paused = False
         """Whether the transport is paused because the client does not read."""
         self.opened_at = now
         self.record_at = now
-        """When the last record was complete, if wait times are counted; else, and before, when the exchange began."""
+        """When the last record was complete. Before the first, and if wait times are not counted: `opened_at`."""
         self.bytes_received = 0
         self.bytes_sent = 0
         """Bytes of the echoes that were handed to the transport."""
@@ -419,6 +420,6 @@ class Exchange:
         return transition.actions
 
     def _count_wait(self, waits: list[int], now: float) -> None:
-        """Count the wait for a record. Of records that arrive together, the first one waited; the others did not."""
+        """Count the wait for a record. Of records that arrive together, only the wait for the first is counted."""
         waits[bisect_left(WAIT_BOUNDS, now - self.record_at)] += 1
         self.record_at = now
