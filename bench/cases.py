@@ -1,4 +1,4 @@
-"""What is measured."""
+"""The cases: each measures one figure of one server, or of one client."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,42 +8,57 @@ from statistics import median
 
 from bench.clients import generator_figures, ping_figures, version_figures
 from bench.contenders import HERE, Contender, Mode
-from bench.measure import Figures, Processors, Running, beginning, free_port, load, running
+from bench.measure import (
+    Figures,
+    Processors,
+    RunningServer,
+    background_load,
+    free_port,
+    run_load,
+    running_server,
+)
 
 __all__ = ["CASES", "Bench", "Case", "Sample"]
 
-SCRAPES = 1000
-"""A second."""
-SLACK = 40
-"""Seconds beyond its windows that a load may take: it gives up by itself after 30."""
+SCRAPE_RATE = 1000
+"""Scrapes a second."""
+MARGIN = 40
+"""Seconds for a load in addition to its windows. `load.c` ends itself 30 s after them."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every measurement needs."""
+    """The settings and the programs that the measurements share."""
 
     directory: Path
-    """For logs and programs; temporary."""
+    """A temporary directory for logs and programs."""
     load: Path
+    """The program built from `load.c`."""
     c_server: Contender
     """The server of the cases in which echod is the client."""
     processors: Processors
     warm_up: float
+    """Seconds before a window."""
     seconds: float
+    """Length of a window."""
     idle: int
-    """How many idle connections."""
+    """Number of idle connections."""
     scrape_rounds: int
-    """Rounds of the scrapes case: one window without scrapes, one with pretended and one with real ones."""
+    """Rounds of the case `scrapes`: each has a window without scrapes, one with simulated and one with real ones."""
     repetitions: int
     """Repetitions of a command whose start-up is measured."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: the case's figure, and what it was made of."""
+    """One measurement: the case's figure, and the figures it was computed from."""
 
     value: float
     details: Figures
+
+
+Measure = Callable[[Bench, Contender, RunningServer], Sample]
+"""A function that measures one figure of a contender."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +69,25 @@ class Case:
     unit: str
     about: str
     mode: Mode
-    measure: Callable[[Bench, Contender, Running], Sample]
+    measure: Measure
     compared: bool = True
-    """Whether ratios between servers say anything: not where the figure is a ratio already."""
+    """Whether the report has ratios between servers. No, if the figure is a ratio itself."""
     of_admin: bool = False
-    """Whether it is about a server's admin server."""
+    """Whether the contender needs an admin server."""
     of_client: bool = False
     """Whether the contender is the client, and the C server its server."""
 
     def fits(self, contender: Contender) -> bool:
-        """Whether the case can be measured with that contender."""
+        """Return whether the case can be measured with `contender`."""
         if self.of_client:
             return contender.python is not None
         return (contender.tls or self.mode is not Mode.TLS) and (contender.admin is not None or not self.of_admin)
 
     def sample(self, bench: Bench, contender: Contender) -> Sample:
-        """Measure one server, freshly started, once; or one client with a C server, freshly started."""
+        """Start a server, and measure it, or the contender as its client, once."""
         port = free_port()
         server_contender = bench.c_server if self.of_client else contender
-        with running(
+        with running_server(
             server_contender.name,
             server_contender.command(port, self.mode),
             port,
@@ -84,65 +99,68 @@ class Case:
             return self.measure(bench, contender, server)
 
 
-def _load(bench: Bench, contender: Contender, server: Running, *options: str, seconds: float | None = None) -> Figures:
+def _run_load(
+    bench: Bench, contender: Contender, server: RunningServer, *options: str, seconds: float | None = None
+) -> Figures:
     window = bench.seconds if seconds is None else seconds
     command = (str(bench.load), "-p", str(server.port), "-P", str(server.pid), "-w", str(bench.warm_up))
-    return load(contender.name, (*command, "-s", str(window), *options), bench.warm_up + window + SLACK)
+    return run_load(contender.name, (*command, "-s", str(window), *options), bench.warm_up + window + MARGIN)
 
 
-def _cpu(figures: Figures) -> Sample:
+def _cpu_of_echo(figures: Figures) -> Sample:
     return Sample(figures["server_cpu_ns"] / max(1, figures["echoes"]) / 1e3, figures)
 
 
-def _echoes(*options: str) -> Callable[[Bench, Contender, Running], Sample]:
-    return lambda bench, contender, server: _cpu(_load(bench, contender, server, *options))
+def _server_cpu(*options: str) -> Measure:
+    return lambda bench, contender, server: _cpu_of_echo(_run_load(bench, contender, server, *options))
 
 
-def _tls(bench: Bench, contender: Contender, server: Running) -> Sample:
+def _tls_server_cpu(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
     script = str(HERE / "tls_load.py")
-    words = (server.port, server.pid, 64, bench.warm_up, bench.seconds)
-    patience = bench.warm_up + bench.seconds + SLACK
-    return _cpu(load(contender.name, (sys.executable, script, *map(str, words)), patience))
+    arguments = (server.port, server.pid, 64, bench.warm_up, bench.seconds)
+    timeout = bench.warm_up + bench.seconds + MARGIN
+    return _cpu_of_echo(run_load(contender.name, (sys.executable, script, *map(str, arguments)), timeout))
 
 
-def _memory(bench: Bench, contender: Contender, server: Running) -> Sample:
-    figures = _load(bench, contender, server, "-i", str(bench.idle), "-c", "0", seconds=0)
+def _idle_memory(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
+    figures = _run_load(bench, contender, server, "-i", str(bench.idle), "-c", "0", seconds=0)
     return Sample((figures["rss_after"] - figures["rss_before"]) / bench.idle, figures)
 
 
-def _among_idle(bench: Bench, contender: Contender, server: Running) -> Sample:
+def _p99_among_idle(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
     window = bench.seconds / 2
-    without = _load(bench, contender, server, "-c", "1", seconds=window)
-    beside = _load(bench, contender, server, "-c", "1", "-i", str(bench.idle), seconds=window)
+    alone = _run_load(bench, contender, server, "-c", "1", seconds=window)
+    among_idle = _run_load(bench, contender, server, "-c", "1", "-i", str(bench.idle), seconds=window)
     details = {
-        "p50_us_alone": without["p50_us"],
-        "p99_us_alone": without["p99_us"],
-        "p50_us_among_idle": beside["p50_us"],
-        "p99_us_among_idle": beside["p99_us"],
+        "p50_us_alone": alone["p50_us"],
+        "p99_us_alone": alone["p99_us"],
+        "p50_us_among_idle": among_idle["p50_us"],
+        "p99_us_among_idle": among_idle["p99_us"],
     }
-    return Sample(beside["p99_us"] / without["p99_us"], details)
+    return Sample(among_idle["p99_us"] / alone["p99_us"], details)
 
 
-def _beside_scrapes(bench: Bench, contender: Contender, server: Running) -> Sample:
+def _echoes_beside_scrapes(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
     window = bench.seconds / 2
 
     def echoes() -> Figures:
-        return _load(bench, contender, server, "-c", "64", seconds=window)
+        return _run_load(bench, contender, server, "-c", "64", seconds=window)
 
-    def beside(port: int) -> tuple[Figures, Figures]:
-        words = (str(port), str(SCRAPES), str(bench.warm_up + window))
-        with beginning(contender.name, (sys.executable, str(HERE / "scrapes.py"), *words), window + SLACK) as scrapes:
+    def beside_scrapes(port: int) -> tuple[Figures, Figures]:
+        arguments = (str(port), str(SCRAPE_RATE), str(bench.warm_up + window))
+        command = (sys.executable, str(HERE / "scrapes.py"), *arguments)
+        with background_load(contender.name, command, window + MARGIN) as scrapes:
             return echoes(), scrapes()
 
     assert contender.admin is not None
-    alone, pretended, scraped = [], [], []
+    alone, simulated, scraped = [], [], []
     for _ in range(bench.scrape_rounds):
         alone.append(echoes())
-        pretended.append(beside(0))
-        scraped.append(beside(contender.admin))
+        simulated.append(beside_scrapes(0))
+        scraped.append(beside_scrapes(contender.admin))
     details = {
         **_echo_figures("alone", alone),
-        **_echo_figures("beside_pretended", [each for each, _ in pretended]),
+        **_echo_figures("beside_pretended", [each for each, _ in simulated]),
         **_echo_figures("beside", [each for each, _ in scraped]),
         "scrapes_due": sum(each["due"] for _, each in scraped),
         "scrapes_answered": sum(each["answered"] for _, each in scraped),
@@ -160,12 +178,12 @@ def _echo_figures(name: str, windows: Sequence[Figures]) -> Figures:
     }
 
 
-def _ready(_bench: Bench, _contender: Contender, server: Running) -> Sample:
+def _ready(_bench: Bench, _contender: Contender, server: RunningServer) -> Sample:
     return Sample(server.ready, {})
 
 
-def _generator(*options: str) -> Callable[[Bench, Contender, Running], Sample]:
-    def measure(bench: Bench, contender: Contender, server: Running) -> Sample:
+def _client_cpu(*options: str) -> Measure:
+    def measure(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
         assert contender.python is not None
         figures = generator_figures(
             contender.name, contender.python, server.port, bench.directory, options, bench.seconds
@@ -175,63 +193,69 @@ def _generator(*options: str) -> Callable[[Bench, Contender, Running], Sample]:
     return measure
 
 
-def _version(bench: Bench, contender: Contender, _server: Running) -> Sample:
+def _start_version(bench: Bench, contender: Contender, _server: RunningServer) -> Sample:
     assert contender.python is not None
     figures = version_figures(contender.name, contender.python, bench.directory, bench.repetitions)
     return Sample(figures["difference_seconds"], figures)
 
 
-def _ping(bench: Bench, contender: Contender, server: Running) -> Sample:
+def _start_ping(bench: Bench, contender: Contender, server: RunningServer) -> Sample:
     assert contender.python is not None
     figures = ping_figures(contender.name, contender.python, server.port, bench.directory, bench.repetitions)
     return Sample(figures["ping_seconds"], figures)
 
 
 CASES: Sequence[Case] = (
-    Case("keepalive-1", "µs", "server CPU for an echo, 1 keep-alive connection", Mode.KEEP_ALIVE, _echoes("-c", "1")),
     Case(
-        "keepalive-64", "µs", "server CPU for an echo, 64 keep-alive connections", Mode.KEEP_ALIVE, _echoes("-c", "64")
+        "keepalive-1", "µs", "server CPU for an echo, 1 keep-alive connection", Mode.KEEP_ALIVE, _server_cpu("-c", "1")
+    ),
+    Case(
+        "keepalive-64",
+        "µs",
+        "server CPU for an echo, 64 keep-alive connections",
+        Mode.KEEP_ALIVE,
+        _server_cpu("-c", "64"),
     ),
     Case(
         "keepalive-1000",
         "µs",
         "server CPU for an echo, 1,000 keep-alive connections",
         Mode.KEEP_ALIVE,
-        _echoes("-c", "1000"),
+        _server_cpu("-c", "1000"),
     ),
     Case(
         "one-record-8",
         "µs",
         "server CPU for a connection with one record, 8 clients",
         Mode.ONE_RECORD,
-        _echoes("-c", "8", "-1"),
+        _server_cpu("-c", "8", "-1"),
     ),
-    Case("tls-64", "µs", "server CPU for an echo, 64 keep-alive TLS 1.3 connections", Mode.TLS, _tls),
-    Case("idle-memory", "bytes", "resident memory for an idle keep-alive connection", Mode.KEEP_ALIVE, _memory),
+    Case("tls-64", "µs", "server CPU for an echo, 64 keep-alive TLS 1.3 connections", Mode.TLS, _tls_server_cpu),
+    Case("idle-memory", "bytes", "resident memory for an idle keep-alive connection", Mode.KEEP_ALIVE, _idle_memory),
     Case(
         "p99-among-idle",
         "times",
-        "p99 of one active connection among idle ones, over that without them",
+        "p99 of one active connection among idle ones, divided by its p99 without them",
         Mode.KEEP_ALIVE,
-        _among_idle,
+        _p99_among_idle,
         compared=False,
     ),
     Case(
         "scrapes",
         "times",
-        "echoes, 64 keep-alive connections, beside 1,000 scrapes a second, over those without",
+        "echoes on 64 keep-alive connections during 1,000 scrapes/s, divided by those without",
         Mode.KEEP_ALIVE,
-        _beside_scrapes,
+        _echoes_beside_scrapes,
         compared=False,
         of_admin=True,
     ),
-    Case("ready", "s", "from exec to the first echo", Mode.KEEP_ALIVE, _ready),
+    Case("ready", "s", "time from exec to the first echo", Mode.KEEP_ALIVE, _ready),
     Case(
         "load-keepalive-64",
         "µs",
         "client CPU of echod load for a record, 64 keep-alive connections, closed loop",
         Mode.KEEP_ALIVE,
-        _generator("--connections", "64", "--keep-alive"),
+        _client_cpu("--connections", "64", "--keep-alive"),
         of_client=True,
     ),
     Case(
@@ -239,23 +263,23 @@ CASES: Sequence[Case] = (
         "µs",
         "client CPU of echod load for a connection with one record, 8 at a time, closed loop",
         Mode.ONE_RECORD,
-        _generator("--connections", "8"),
+        _client_cpu("--connections", "8"),
         of_client=True,
     ),
     Case(
         "start-version",
         "s",
-        "wall time of python -m echod --version, less that of python -c pass",
+        "wall time of python -m echod --version, minus that of python -c pass",
         Mode.KEEP_ALIVE,
-        _version,
+        _start_version,
         of_client=True,
     ),
     Case(
         "start-ping",
         "s",
-        "wall time of python -m echod ping -c 1, start included",
+        "wall time of python -m echod ping -c 1, including the interpreter's start",
         Mode.ONE_RECORD,
-        _ping,
+        _start_ping,
         of_client=True,
     ),
 )

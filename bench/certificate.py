@@ -1,4 +1,4 @@
-"""A certificate for the TLS case."""
+"""The certificate for the case `tls-64`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,14 +11,17 @@ __all__ = ["Pair", "make_certificate"]
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key: the names of their PEM files."""
+    """The paths of the PEM files of a certificate and its key."""
 
     certificate: str
     key: str
 
 
 def make_certificate(directory: Path) -> Pair:
-    """Return a self-signed certificate of a P-256 key, good for a day. It wants cryptography, which echod brings."""
+    """Write a self-signed certificate with a P-256 key, valid for a day, to `directory`.
+
+    Raises BenchError without the package cryptography, which is a dependency of echod's.
+    """
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes

@@ -8,31 +8,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench.measure import BenchError, Usage, run_to_end
+from bench.measure import BenchError, Figures, Usage, run_client
 
 __all__ = ["generator_figures", "ping_figures", "version_figures"]
 
 SHORT = 0.3
 """Seconds of the shorter of the two load runs."""
-PATIENCE = 30
-"""Seconds that a command may take beyond its load."""
-
-Figures = dict[str, float]
+TIMEOUT = 30
+"""Seconds for a command, in addition to the duration of its load."""
 
 
 def generator_figures(
     name: str, python: Path, port: int, directory: Path, options: Sequence[str], seconds: float
 ) -> Figures:
-    """Return the CPU time and the records of `echod load`: those of a long run less those of a short one.
+    """Return the CPU time and the records of `echod load`: those of a long run minus those of a short one.
 
-    The difference excludes what both runs spend alike: the start of the interpreters, and the report.
+    The difference excludes the costs that both runs have: the start of the interpreters, and the report.
     """
     cpu, records = [], []
     for duration in (SHORT, SHORT + seconds):
         result = directory / "load.json"
         result.unlink(missing_ok=True)
-        words = ("load", "--processes", "1", "--duration", str(duration), "--json", str(result), *options)
-        usage = _echod(name, python, directory, (*words, "127.0.0.1", str(port)), duration)
+        arguments = ("load", "--processes", "1", "--duration", str(duration), "--json", str(result), *options)
+        usage = _echod(name, python, directory, (*arguments, "127.0.0.1", str(port)), duration)
         try:
             report = json.loads(result.read_bytes())
             echoed, failed = report["echoed"], report["failed"]
@@ -53,30 +51,30 @@ def generator_figures(
 
 
 def version_figures(name: str, python: Path, directory: Path, repetitions: int) -> Figures:
-    """Return the wall time of `python -m echod --version`, of the bare interpreter, and of the first less the second.
+    """Return the wall times of `python -m echod --version` and of `python -c pass`, and their difference.
 
-    Each is the median of its own; the two commands take turns.
+    The two commands run in turn, and each time is a median.
     """
     version, bare = _medians(
         repetitions,
         lambda: _echod(name, python, directory, ("--version",)).wall,
-        lambda: run_to_end(name, (str(python), "-c", "pass"), directory, PATIENCE).wall,
+        lambda: run_client(name, (str(python), "-c", "pass"), directory, TIMEOUT).wall,
     )
     return {"version_seconds": version, "bare_seconds": bare, "difference_seconds": version - bare}
 
 
 def ping_figures(name: str, python: Path, port: int, directory: Path, repetitions: int) -> Figures:
-    """Return the wall time of `python -m echod ping -c 1`, the interpreter's start included."""
-    words = ("ping", "-c", "1", "127.0.0.1", str(port))
-    (ping,) = _medians(repetitions, lambda: _echod(name, python, directory, words).wall)
+    """Return the wall time of `python -m echod ping -c 1`, including the interpreter's start."""
+    arguments = ("ping", "-c", "1", "127.0.0.1", str(port))
+    (ping,) = _medians(repetitions, lambda: _echod(name, python, directory, arguments).wall)
     return {"ping_seconds": ping}
 
 
 def _medians(repetitions: int, *measurements: Callable[[], float]) -> Sequence[float]:
-    """Return the median of each measurement. A first round, which may fill caches, is not counted."""
+    """Return the median of each measurement. The first round is not counted, because it may fill caches."""
     rounds = [[measure() for measure in measurements] for _ in range(repetitions + 1)][1:]
     return [median(values) for values in zip(*rounds, strict=True)]
 
 
-def _echod(name: str, python: Path, directory: Path, words: Sequence[str], seconds: float = 0) -> Usage:
-    return run_to_end(name, (str(python), "-m", "echod", *words), directory, seconds + PATIENCE)
+def _echod(name: str, python: Path, directory: Path, arguments: Sequence[str], seconds: float = 0) -> Usage:
+    return run_client(name, (str(python), "-m", "echod", *arguments), directory, seconds + TIMEOUT)

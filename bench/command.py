@@ -33,21 +33,26 @@ from bench.report import CaseReport, Report, as_json, machine, table
 __all__ = ["main"]
 
 IDLE = 9000
+"""Idle connections, if the limit of open files allows it."""
 RESERVE = 500
-"""Descriptors that are not for idle connections."""
+"""File descriptors that are not for idle connections."""
 GRACE = 10.0
-"""Seconds of the limit kept for what a measurement takes longer than it did before."""
+"""Seconds by which a measurement may take longer than its longest one before, within the time limit."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured."""
+    """The numbers and durations of the measurements. Durations are in seconds."""
 
     runs: int
     warm_up: float
+    """Before a window."""
     seconds: float
+    """Length of a window."""
     limit: int
+    """Time limit of the whole."""
     scrape_rounds: int
+    """Rounds of the case `scrapes`."""
     repetitions: int
     """Repetitions of a command whose start-up is measured."""
 
@@ -63,8 +68,8 @@ def main() -> int:
     if options.only is None:
         options.only = NAMES
     elif options.baseline is None and set(options.only) & set(BASELINES.values()):
-        parser.error("argument --only: a baseline needs --baseline")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers end with us
+        parser.error("argument --only: a baseline requires --baseline")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM raises, so that the servers are ended
     try:
         return _run(options)
     except BenchError as problem:
@@ -78,36 +83,44 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(prog="bench/run.py", description="Compare echod with other echo servers.")
-    parser.add_argument("--quick", action="store_true", help="one run of short windows: below 90 s, not for figures")
-    parser.add_argument("--runs", type=_positive, metavar="N", help=f"runs of each case ({FULL.runs}; quick: 1)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one run with short windows, in less than 90 s: a trial, not for figures"
+    )
+    parser.add_argument(
+        "--runs", type=_positive, metavar="N", help=f"runs of each case (default: {FULL.runs}; with --quick: 1)"
+    )
     parser.add_argument(
         "--limit",
         type=_positive,
         metavar="SECONDS",
-        help=f"time limit of the whole ({FULL.limit}; quick: {QUICK.limit})",
+        help=f"time limit of the whole (default: {FULL.limit}; with --quick: {QUICK.limit})",
     )
-    parser.add_argument("--only", type=_among(NAMES), metavar="NAMES", help=f"of {','.join(NAMES)}")
+    parser.add_argument(
+        "--only", type=_names_of(NAMES), metavar="NAMES", help=f"servers to measure, of {','.join(NAMES)}"
+    )
     parser.add_argument(
         "--baseline", type=Path, metavar="PYTHON", help="interpreter of an environment with another version of echod"
     )
-    parser.add_argument("--cases", type=_among(names), default=names, metavar="NAMES", help=f"of {','.join(names)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them")
+    parser.add_argument(
+        "--cases", type=_names_of(names), default=names, metavar="NAMES", help=f"cases to measure, of {','.join(names)}"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the report as a chart")
     return parser
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError("a whole number above 0")
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
-def _among(known: Sequence[str]) -> Callable[[str], list[str]]:
+def _names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
         for name in names:
             if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
         return names
 
     return parse
@@ -120,10 +133,12 @@ def _run(options: argparse.Namespace) -> int:
     for file in (options.json, options.svg):
         if file is not None and not file.resolve().parent.is_dir():
             raise BenchError(f"{file}: no such directory")
-    baseline = None if options.baseline is None else options.baseline.absolute()  # no symbolic link is followed
+    baseline = (
+        None if options.baseline is None else options.baseline.absolute()
+    )  # not resolve(): a venv's python is a link
     versions = {} if baseline is None else {"baseline": f"({baseline_versions(baseline)})"}
     processors = Processors.choose()
-    others = OtherWork(processors)
+    other_work = OtherWork(processors)
     idle = min(IDLE, raise_descriptor_limit() - RESERVE)
     if idle <= 0:
         raise BenchError("the limit of open files is too low (ulimit -n)")
@@ -131,9 +146,9 @@ def _run(options: argparse.Namespace) -> int:
         directory = Path(name)
         pair, skipped = _certificate(directory)
         servers, missing = contenders(options.only, directory, pair, baseline)
-        incomparable = [each for each in missing if each.name in {*BASELINES, *BASELINES.values()}]
-        if baseline is not None and incomparable:
-            raise BenchError(f"--baseline: without {incomparable[0].name}: {incomparable[0].reason}")
+        unpaired = [each for each in missing if each.name in {*BASELINES, *BASELINES.values()}]
+        if baseline is not None and unpaired:
+            raise BenchError(f"--baseline: cannot run {unpaired[0].name}: {unpaired[0].reason}")
         skipped = [*skipped, *missing]
         bench = Bench(
             directory=directory,
@@ -148,9 +163,9 @@ def _run(options: argparse.Namespace) -> int:
         )
         print(f"{processors}; {idle:,} idle connections", file=sys.stderr)
         for each in skipped:
-            print(f"without {each.name}: {each.reason}", file=sys.stderr)
+            print(f"left out: {each.name}: {each.reason}", file=sys.stderr)
         if not servers:
-            raise BenchError("no server to measure")
+            raise BenchError("there is no server to measure")
         cases = [case for case in CASES if case.name in options.cases]
         measured, late, failed = _measure(bench, cases, servers, runs, began + (options.limit or scale.limit))
     report = Report(
@@ -166,7 +181,7 @@ def _run(options: argparse.Namespace) -> int:
         cases=measured,
         skipped=[*skipped, *late, *failed],
         seconds=time.monotonic() - began,
-        other_work=others.share(),
+        other_work=other_work.share(),
     )
     print(table(report))
     _write(options.json, as_json(report))
@@ -184,11 +199,10 @@ def _certificate(directory: Path) -> tuple[Pair | None, Sequence[Skipped]]:
 def _measure(
     bench: Bench, cases: Sequence[Case], servers: Sequence[Contender], runs: int, end: float
 ) -> tuple[Sequence[CaseReport], Sequence[Skipped], Sequence[Skipped]]:
-    """Measure in rounds: in each of them every case, in each case one server after the other.
+    """Measure in runs: each run measures every case, and each case one server after the other.
 
-    So a machine that is slower for a while is so for all servers alike. From round to round a server and its
-    baseline change places. What there is no time for is left
-    out by whole cases of a round; it is returned beside the measurements, and after it those that failed.
+    So a time in which the machine is slow affects all servers alike. A server and its baseline change places from run
+    to run. Returns the measurements; the cases of a run that the time limit left out, as a whole; and the failures.
     """
     samples: dict[str, dict[str, dict[int, Sample]]] = {
         case.name: {server.name: {} for server in servers if case.fits(server)} for case in cases

@@ -1,4 +1,4 @@
-"""The servers that are compared, and how each is built and started."""
+"""The contenders: the servers that are compared, and how each is built and started."""
 
 import importlib.util
 import json
@@ -29,48 +29,51 @@ __all__ = [
 
 HERE = Path(__file__).resolve().parent
 BACKLOG = 1024
+"""Backlog of every server (listen(2))."""
 NAMES = ("c", "go", "uvloop", "asyncio", "echod", "baseline", "echod-admin", "baseline-admin", "echod-stock")
-"""In the order of the tables; each baseline directly after its counterpart."""
+"""Names of the contenders in the order of the tables. Each baseline directly follows its counterpart."""
 BASELINES: Mapping[str, str] = {"echod": "baseline", "echod-admin": "baseline-admin"}
-"""Contenders of the echod under test, each with its baseline: the same server of the other installation."""
+"""The baseline of each contender that has one: the same server of the other installation."""
 VERSIONS = """
 import json, platform, echod
 from importlib.metadata import version
 versions = {name: version(name) for name in ("echod", "twisted")}
 print(json.dumps({"file": echod.__file__, **versions, "python": platform.python_version()}))
 """
-"""Program that prints an installation's versions, and the file of its echod."""
-PATIENCE = 60
-"""Seconds for a compiler, or for a command that only tells of itself."""
+"""A program that prints an installation's versions, and the file of its echod."""
+TIMEOUT = 60
+"""Seconds for a compiler, or for a command that prints its usage or its versions."""
 
 
 class Mode(Enum):
-    """What a server is started to do."""
+    """The mode in which a server is started."""
 
     KEEP_ALIVE = "keep-alive"
     ONE_RECORD = "one-record"
-    TLS = "tls"  # keep-alive too
+    TLS = "tls"
+    """Keep-alive over TLS."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One server."""
+    """A server, and the client of the same installation if that is measured too."""
 
     name: str
     command: Callable[[int, Mode], Sequence[str]]
-    """What starts it on a port."""
+    """Returns the command that starts the server on a port."""
     tls: bool = False
-    """Whether it can."""
+    """Whether it can serve TLS."""
     admin: int | None = None
-    """The port of its admin server, where it has one."""
+    """The port of its admin server; None: it has none."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables to set for the server."""
     python: Path | None = None
-    """Interpreter of its environment, if its echod is also measured as a client."""
+    """Interpreter of its environment, if its echod is also measured as a client; else None."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """What this run does without."""
+    """A contender, a case or a run of a case that was left out, with the reason."""
 
     name: str
     reason: str
@@ -79,9 +82,9 @@ class Skipped:
 def contenders(
     names: Sequence[str], directory: Path, pair: Pair | None, baseline: Path | None
 ) -> tuple[Sequence[Contender], Sequence[Skipped]]:
-    """Return the servers of these names that this machine can run, built in `directory`, and those it cannot.
+    """Return the contenders of these names that this machine can run, and those that it cannot.
 
-    `baseline` is the interpreter of the environment with the other version of echod.
+    Programs are built in `directory`. `baseline` is the interpreter of the environment with the other version of echod.
     """
     this = Path(sys.executable)
     makers: dict[str, Callable[[], Contender]] = {
@@ -107,7 +110,7 @@ def contenders(
 
 
 def in_order_of_run(servers: Sequence[Contender], run: int) -> Sequence[Contender]:
-    """Return the servers in the order of one run: in the odd runs as given, in the even ones each baseline first."""
+    """Return the servers in the order of a run: as given in odd runs; in even runs each baseline comes first."""
     ordered = list(servers)
     if run % 2 == 0:
         for index in range(len(ordered) - 1):
@@ -117,21 +120,21 @@ def in_order_of_run(servers: Sequence[Contender], run: int) -> Sequence[Contende
 
 
 def baseline_versions(python: Path) -> str:
-    """Return the versions of the baseline, the installation of that interpreter, as text.
+    """Return the versions of the baseline, the installation of the interpreter `python`, as text.
 
-    Raises BenchError if it has no echod, or if its echod is the file of the echod under test, as with PYTHONPATH.
+    Raises BenchError if it has no echod, or if both interpreters import echod from the same file, as with PYTHONPATH.
     """
     try:
         baseline, this = (_versions(each) for each in (python, Path(sys.executable)))
     except BenchError:
-        raise BenchError("--baseline: not an interpreter that can import echod") from None
+        raise BenchError("--baseline: this interpreter cannot import echod") from None
     if baseline.pop("file") == this.pop("file"):
         raise BenchError("--baseline: both interpreters import echod from the same file")
     return ", ".join(f"{name} {version}" for name, version in baseline.items())
 
 
 def build_c(source: Path, directory: Path) -> Path:
-    """Return the program of one C file, compiled in `directory` unless it is there already."""
+    """Return the program of a C file, compiled in `directory` if it is not there yet."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise BenchError("no C compiler (cc)")
@@ -144,7 +147,7 @@ def build_c(source: Path, directory: Path) -> Path:
 
 
 def c_server(directory: Path) -> Contender:
-    """Return the C server; its program is compiled in `directory`, unless it is there already."""
+    """Return the C server; its program is compiled in `directory` if it is not there yet."""
     program = str(build_c(HERE / "servers" / "epoll.c", directory))
     return Contender("c", lambda port, mode: (program, str(port), mode.value))
 
@@ -183,7 +186,7 @@ def _versions(python: Path) -> dict[str, str]:
 
 
 def _echod(name: str, python: Path, pair: Pair | None, admin: int | None = None) -> Contender:
-    """Return the daemon of the environment of that interpreter."""
+    """Return the daemon that is installed in the environment of the interpreter `python`."""
     start = (str(python.with_name("twistd")), "-n", "--pidfile=", "echod")
     try:
         usage = _output([*start, "--help"])
@@ -193,7 +196,7 @@ def _echod(name: str, python: Path, pair: Pair | None, admin: int | None = None)
     if "--transport" in usage:
         flags = ("--transport", "stock") if name == "echod-stock" else ()
     elif name == "echod":
-        raise BenchError("this echod has no --transport: it is echod-stock")
+        raise BenchError("this echod has no --transport: it is measured as echod-stock")
     if admin is not None:
         if "--admin" not in usage:
             raise BenchError("this echod has no --admin")
@@ -217,17 +220,17 @@ def _build(command: Sequence[str]) -> None:
     try:
         _output(command)
     except BenchError as problem:
-        raise BenchError(f"does not build: {problem}") from None
+        raise BenchError(f"build failed: {problem}") from None
 
 
 def _output(command: Sequence[str]) -> str:
-    """Return what a command printed, run outside the tree, where twistd finds only what is installed."""
+    """Return the output of a command. It runs in /, so that twistd finds the installed plugins only."""
     try:
-        done = subprocess.run(  # noqa: S603 - the commands are this module's
-            command, cwd="/", capture_output=True, text=True, timeout=PATIENCE, check=False
+        completed = subprocess.run(  # noqa: S603 - the commands are this module's
+            command, cwd="/", capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise BenchError(str(problem)) from None
-    if done.returncode:
-        raise BenchError((done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0])
-    return done.stdout
+    if completed.returncode:
+        raise BenchError((completed.stderr.strip() or f"exit status {completed.returncode}").splitlines()[0])
+    return completed.stdout

@@ -1,15 +1,16 @@
 /*
- * The load: one process, one epoll loop, every echoed byte compared.
+ * The load: one process, one epoll loop. It compares every echoed byte.
  *
  *     load -p PORT -P PID [-c CONNECTIONS] [-i IDLE] [-w WARM-UP] [-s SECONDS] [-1]
  *
- * Keep-alive: each of the connections has one record outstanding. With -1 each of the clients sends one
- * record a connection, reads the echo and the server's FIN, closes, and connects again. IDLE connections
- * are opened before and left alone; an echo after each batch of them shows that the server has accepted them.
+ * Keep-alive: each connection has one record outstanding. With -1, each client sends one record, reads the
+ * echo and the server's FIN, closes, and connects again. IDLE connections are opened before and stay idle; an
+ * echo on the last one of each batch shows that the server has accepted the batch.
  *
- * Prints one JSON object about the SECONDS after the WARM-UP: echoes, their time from send (-1: from
- * connect) to the last byte (-1: to the FIN), the processor time that the kernel has accounted to process PID
- * and to this one, and PID's resident memory without and with the idle connections.
+ * Prints one JSON object about the SECONDS after the WARM-UP: the number of echoes; percentiles of their time
+ * from send (-1: from connect) to the last byte (-1: to the FIN), in microseconds; the CPU time of the server,
+ * process PID, and of the load, in nanoseconds; the server's resident memory without and with the idle
+ * connections, in bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,7 +35,7 @@ struct client {
     char record[RECORD];
 };
 
-static long counts[64 * STEPS]; /* of times in ns: 64 equal steps in each power of two, so 1.6 % each */
+static long counts[64 * STEPS]; /* of times in ns: 64 equal buckets in each power of two, 1.6 % wide at most */
 static long echoes;
 static int port, one_record, poller;
 
@@ -60,7 +61,7 @@ static long resident(int pid)
 {
     char line[256];
     long kilobytes = 0;
-    snprintf(line, sizeof line, "/proc/%d/smaps_rollup", pid); /* exact, which status and statm are not */
+    snprintf(line, sizeof line, "/proc/%d/smaps_rollup", pid); /* exact; /proc/PID/status is not (proc(5)) */
     FILE *file = fopen(line, "r");
     if (!file)
         return 0;
@@ -89,7 +90,7 @@ static double quantile_us(double share)
     return 0;
 }
 
-/* On the loopback interface connect(2) does not wait, unless the backlog is full: cheaper than EINPROGRESS. */
+/* A blocking connect(2), because on the loopback interface it waits only if the server's backlog is full. */
 static int connected(unsigned source)
 {
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -114,12 +115,12 @@ static void begin(struct client *c)
 {
     c->began = clock_ns(CLOCK_MONOTONIC);
     if (one_record) {
-        c->fd = connected(INADDR_LOOPBACK); /* the server closes first: no port of ours stays taken */
+        c->fd = connected(INADDR_LOOPBACK); /* the server closes first, so no TIME-WAIT holds a port of the load's */
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event);
     }
     c->got = 0;
-    memcpy(c->record, &c->began, sizeof c->began); /* no two records are the same */
+    memcpy(c->record, &c->began, sizeof c->began); /* each record differs from the ones before */
     if (send(c->fd, c->record, RECORD, MSG_DONTWAIT | MSG_NOSIGNAL) != RECORD)
         fail("send: %s", strerror(errno));
 }
@@ -135,7 +136,7 @@ static void readable(struct client *c)
     if (got == 0 && (!one_record || c->got < RECORD))
         fail("the server closed a connection before the echo was complete");
     if ((size_t)got > RECORD - c->got || memcmp(echoed, c->record + c->got, (size_t)got))
-        fail("the echo is not what was sent");
+        fail("the echo differs from the record");
     c->got += (size_t)got;
     if (got && (one_record || c->got < RECORD))
         return;
@@ -150,7 +151,7 @@ static void open_idle(int number)
 {
     char record[RECORD] = "idle", echoed[RECORD];
     for (int i = 0; i < number; i++) {
-        unsigned source = INADDR_LOOPBACK + ((unsigned)(1 + i / PER_SOURCE) << 8); /* 127.0.1.1, 127.0.2.1 and on */
+        unsigned source = INADDR_LOOPBACK + ((unsigned)(1 + i / PER_SOURCE) << 8); /* 127.0.1.1, 127.0.2.1, ... */
         int fd = connected(source);
         if (i % BATCH < BATCH - 1 && i < number - 1)
             continue;
@@ -189,8 +190,8 @@ int main(int argc, char **argv)
     }
     clockid_t server_clock, own_clock = CLOCK_PROCESS_CPUTIME_ID;
     if (!port || clock_getcpuclockid(pid, &server_clock))
-        fail("no such process, or no port");
-    alarm((unsigned)(warm_up + seconds) + 30); /* whatever happens, this ends */
+        fail("-p or -P is missing, or there is no such process");
+    alarm((unsigned)(warm_up + seconds) + 30); /* so that the load ends in every case */
 
     open_idle(1);
     long rss_before = resident(pid);

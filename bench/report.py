@@ -1,4 +1,4 @@
-"""The figures as a table and as JSON. README.md has the JSON's fields."""
+"""The report of a run, as text and as JSON. README.md has the JSON's fields."""
 
 import json
 import platform
@@ -16,17 +16,18 @@ __all__ = ["CaseReport", "Comparison", "Report", "Spread", "as_json", "machine",
 
 FORMAT = "echod-bench"
 VERSION = 1
-"""Raised when a field changes its meaning or goes."""
+"""Version of the format: raised when a field changes its meaning or is removed."""
 REFERENCES = ("uvloop", "c", "echod", "echod-stock")
-"""What the ratios are to."""
+"""The servers by whose medians the ratios are computed."""
 BUSY = 0.05
-BIG = 100
-"""From here on figures have no decimals."""
+"""Share of other work above which the figures are not worth quoting."""
+WHOLE = 100
+"""Figures from this one on are shown without decimals."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the runs of one server in one case came to."""
+    """Median, least and most of several figures."""
 
     median: float
     least: float
@@ -35,7 +36,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A server of the echod under test against its baseline: the ratios of their figures in the same runs."""
+    """A server of the echod under test compared with its baseline, by the ratios of their figures in the same runs."""
 
     server: str
     baseline: str
@@ -46,7 +47,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """One case, over all servers."""
+    """The samples of one case, for all servers."""
 
     name: str
     unit: str
@@ -56,13 +57,13 @@ class CaseReport:
     compared: bool = True
 
     def spreads(self) -> Mapping[str, Spread]:
-        """Return what each server's runs came to."""
+        """Return the spread of each server's runs."""
         return {
             server: _spread([sample.value for sample in samples.values()]) for server, samples in self.samples.items()
         }
 
     def ratios(self, server: str) -> Mapping[str, float]:
-        """Return the server's median over each reference's."""
+        """Return the server's median divided by that of each reference."""
         spreads = self.spreads()
         return {
             reference: spreads[server].median / spreads[reference].median
@@ -71,7 +72,7 @@ class CaseReport:
         }
 
     def comparisons(self) -> Sequence[Comparison]:
-        """Return the comparisons with baselines, paired by run."""
+        """Return the comparisons with baselines. Figures are paired by run."""
         found = []
         for server, baseline in BASELINES.items():
             samples, others = self.samples.get(server, {}), self.samples.get(baseline, {})
@@ -95,11 +96,11 @@ class Report:
     skipped: Sequence[Skipped]
     seconds: float
     other_work: float
-    """The share of the processors that went to what is not the benchmark."""
+    """Share of the processors' time that other work took, 0 to 1."""
 
 
 def machine() -> Mapping[str, str]:
-    """Return what the figures depend on."""
+    """Return the properties of the machine that the figures depend on; an empty value is unknown or not installed."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
@@ -109,8 +110,8 @@ def machine() -> Mapping[str, str]:
 
 
 def number(value: float) -> str:
-    """Return a figure as people read it: three digits, or all of a whole number."""
-    return f"{value:,.0f}" if value >= BIG else f"{value:#.3g}".rstrip(".")
+    """Return a figure for display, with three significant digits; from WHOLE on, with all digits before the point."""
+    return f"{value:,.0f}" if value >= WHOLE else f"{value:#.3g}".rstrip(".")
 
 
 def table(report: Report) -> str:
@@ -126,10 +127,10 @@ def table(report: Report) -> str:
             cells = "".join(f"{format(ratios[name], '.2f') if name in ratios else '-':>15}" for name in REFERENCES)
             lines.append(f"  {server:<15}{figures}{len(case.samples[server]):>6}{cells}")
     lines += _comparison_lines(report.cases)
-    lines += ["", *(f"without {each.name}: {each.reason}" for each in report.skipped)]
-    lines.append(f"took {report.seconds:.0f} s; other work took {report.other_work:.0%} of the processors meanwhile")
+    lines += ["", *(f"left out: {each.name}: {each.reason}" for each in report.skipped)]
+    lines.append(f"duration: {report.seconds:.0f} s; other work: {report.other_work:.0%} of the processors' time")
     if report.other_work > BUSY:
-        lines.append("that is too much for figures to be quoted: run it again on a machine that is idle")
+        lines.append(f"other work is above {BUSY:.0%}: do not quote these figures; run again on an idle machine")
     return "\n".join(lines)
 
 
@@ -149,7 +150,7 @@ def _comparison_lines(cases: Sequence[CaseReport]) -> Sequence[str]:
 
 def as_json(report: Report) -> str:
     """Return the report as JSON."""
-    whole = {
+    fields = {
         "format": FORMAT,
         "version": VERSION,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -160,7 +161,7 @@ def as_json(report: Report) -> str:
         "cases": [_case(case) for case in report.cases],
         "skipped": [{"name": each.name, "reason": each.reason} for each in report.skipped],
     }
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 
 def _case(case: CaseReport) -> Mapping[str, object]:

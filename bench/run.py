@@ -1,11 +1,11 @@
-"""The benchmark: `python bench/run.py --help`. README.md beside it says what is measured and how."""
+"""The benchmark's command: `python bench/run.py --help`. README.md describes the measurements."""
 
 import sys
 from pathlib import Path
 
 
 def main() -> int:
-    """Run the command, from whatever directory it is called."""
+    """Run the command; return its exit status. It works from any directory."""
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from bench.command import main as command
 

@@ -1,11 +1,11 @@
-"""Scrapes of an admin server at a fixed rate, whatever the answers take: open loop.
+"""Scrapes an admin server at a fixed rate, independent of the time that its responses take (open loop).
 
     scrapes.py PORT RATE SECONDS
 
-Over keep-alive connections, as Prometheus scrapes. With port 0 it asks nobody, and has all else to do: what changes for
-others then is not the admin server's doing. Prints a JSON object: how many scrapes were due, how many were
-answered in full with the metrics, the seconds it took until the last of those, and the time from when each was due to
-the last byte of its answer.
+It uses keep-alive connections, as Prometheus does. With port 0 the scrapes are simulated: the scraper does the same
+work without a server, so that its own effect on the echoes can be measured. It prints a JSON object: the number of
+scrapes `due`; the number `answered` in full with the metrics; the `seconds` until the last of these; and percentiles of
+the time from the moment a scrape was due to the last byte of its response, in microseconds.
 """
 
 # ruff: noqa: T201
@@ -20,89 +20,92 @@ import time
 from collections import deque
 
 CONNECTIONS = 16
-"""More than are ever busy, unless a scrape takes 16 ms at 1,000 a second; those that are due then wait for one."""
+"""At 1,000 scrapes a second all are busy only if a scrape takes 16 ms; a scrape that is due then waits for one."""
 SILENCE = 10
+"""Seconds without a response after which the scraper fails."""
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n"
 HEAD = re.compile(rb"HTTP/1\.1 200 .*?\r\nContent-Length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
 END = b"# EOF\n"
 BODY = bytes(7300) + END
-"""As long as echod's metrics are."""
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: no-store\r\n\r\n%b" % (len(BODY), BODY)
+"""A simulated body, of the length of echod's metrics."""
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nCache-Control: no-store\r\n\r\n%b" % (len(BODY), BODY)
 
 
 class Scraper:
-    """One connection."""
+    """One connection to the admin server."""
 
-    def __init__(self, wire: socket.socket) -> None:
-        self._wire = wire
-        self._answer = b""
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._response = b""
         self.due = 0.0
+        """When the present scrape was due, in seconds of time.monotonic."""
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
-        return self._wire.fileno()
+        return self._connection.fileno()
 
     def send(self, due: float) -> None:
-        """Ask for the metrics."""
+        """Send the request of a scrape that was due at `due`."""
         self.due = due
-        self._answer = b""
-        self._wire.send(REQUEST)
+        self._response = b""
+        self._connection.send(REQUEST)
 
     def receive(self) -> bool:
-        """Read; return whether the answer is complete."""
-        data = self._wire.recv(1 << 16)
+        """Read; return whether the response is complete."""
+        data = self._connection.recv(1 << 16)
         if not data:
             raise ConnectionError("the server closed a connection")
-        self._answer += data
-        head = HEAD.match(self._answer)
-        if head is None or len(self._answer) < head.end() + int(head[1]):
+        self._response += data
+        head = HEAD.match(self._response)
+        if head is None or len(self._response) < head.end() + int(head[1]):
             return False
-        if len(self._answer) > head.end() + int(head[1]) or not self._answer.endswith(END):
-            raise ConnectionError("the answer is not what was asked for")
+        if len(self._response) > head.end() + int(head[1]) or not self._response.endswith(END):
+            raise ConnectionError("the response does not end as metrics do")
         return True
 
 
-class Pretender(Scraper):
-    """No connection: what it asks, it answers."""
+class SimulatedScraper(Scraper):
+    """A scraper on a socket pair, which writes each response itself."""
 
     def __init__(self) -> None:
-        wire, self._other = socket.socketpair()
-        super().__init__(wire)
+        connection, self._server = socket.socketpair()
+        super().__init__(connection)
 
     def send(self, due: float) -> None:
-        """Ask, and answer."""
+        """Send the request and its response."""
         super().send(due)
-        self._other.recv(len(REQUEST))
-        self._other.send(ANSWER)
+        self._server.recv(len(REQUEST))
+        self._server.send(RESPONSE)
 
 
-def connected(port: int) -> Scraper:
-    """Return a connection to the admin server at `port`."""
-    wire = socket.create_connection(("127.0.0.1", port), SILENCE)
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Scraper(wire)
+def connect(port: int) -> Scraper:
+    """Return a scraper that is connected to the admin server on `port`."""
+    connection = socket.create_connection(("127.0.0.1", port), SILENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Scraper(connection)
 
 
 def main(port: int, rate: float, seconds: float) -> None:
     """Scrape, and print the figures."""
     poller = select.epoll()
-    scrapers = [connected(port) if port else Pretender() for _ in range(CONNECTIONS)]
+    scrapers = [connect(port) if port else SimulatedScraper() for _ in range(CONNECTIONS)]
     by_descriptor = {each.fileno(): each for each in scrapers}
     for each in scrapers:
         poller.register(each, select.EPOLLIN)
     idle, waiting, times = deque(scrapers), deque[float](), list[float]()
-    asked, total = 0, round(rate * seconds)
+    due, total = 0, round(rate * seconds)
     began = time.monotonic()
     while len(times) < total:
         now = time.monotonic()
-        while asked < total and began + asked / rate <= now:
-            waiting.append(began + asked / rate)
-            asked += 1
+        while due < total and began + due / rate <= now:
+            waiting.append(began + due / rate)
+            due += 1
         while idle and waiting:
             idle.popleft().send(waiting.popleft())
-        patience = SILENCE if asked == total or not idle else max(0.0, began + asked / rate - time.monotonic())
-        if not select.select((poller,), (), (), patience)[0] and patience == SILENCE:  # epoll_wait(2) waits whole ms
-            raise ConnectionError(f"no answer for {SILENCE} s")
+        timeout = SILENCE if due == total or not idle else max(0.0, began + due / rate - time.monotonic())
+        # select(2), because epoll_wait(2) has a resolution of 1 ms.
+        if not select.select((poller,), (), (), timeout)[0] and timeout == SILENCE:
+            raise ConnectionError(f"no response for {SILENCE} s")
         for descriptor, _ in poller.poll(0):
             scraper = by_descriptor[descriptor]
             if scraper.receive():

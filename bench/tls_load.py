@@ -1,8 +1,8 @@
-"""The load of the TLS case: one process, one epoll loop, every echoed byte compared.
+"""The load of the case `tls-64`: one process, one epoll loop. It compares every echoed byte.
 
     tls_load.py PORT PID CONNECTIONS WARM-UP SECONDS
 
-TLS 1.3 only. Prints a JSON object with the same fields as `load.c`.
+It uses TLS 1.3 only, and prints a JSON object with the fields of `load.c`'s, except resident memory.
 """
 
 # ruff: noqa: T201
@@ -16,16 +16,18 @@ import sys
 import time
 
 RECORD = 250
+"""Bytes."""
 SILENCE = 10
+"""Seconds without an echo after which the load fails."""
 
 
 class Client:
     """One connection with one record outstanding."""
 
     def __init__(self, port: int, number: int, context: ssl.SSLContext) -> None:
-        wire = socket.create_connection(("127.0.0.1", port), SILENCE)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._tls = context.wrap_socket(wire)
+        connection = socket.create_connection(("127.0.0.1", port), SILENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tls = context.wrap_socket(connection)
         self._tls.setblocking(False)
         self._number = number
         self._sequence = 0
@@ -46,7 +48,7 @@ class Client:
         self._tls.send(self._record)
 
     def receive(self) -> int:
-        """Read; return the echo's nanoseconds where it is complete, else 0."""
+        """Read; return the round-trip time in nanoseconds if the echo is complete, else 0."""
         try:
             data = self._tls.recv(RECORD + 1)
         except ssl.SSLWantReadError:
@@ -57,12 +59,12 @@ class Client:
         if len(self._echo) < RECORD:
             return 0
         if self._echo != self._record:
-            raise ConnectionError("the echo is not what was sent")
+            raise ConnectionError("the echo differs from the record")
         return time.monotonic_ns() - self._began
 
 
 def run_until(end: float, clients: dict[int, Client], poller: select.epoll) -> list[int]:
-    """Echo until then; return the times taken."""
+    """Send record after record until the time `end`; return the round-trip times, in nanoseconds."""
     times = []
     while time.monotonic() < end:
         ready = poller.poll(SILENCE)
@@ -70,20 +72,21 @@ def run_until(end: float, clients: dict[int, Client], poller: select.epoll) -> l
             raise ConnectionError(f"no echo for {SILENCE} s")
         for descriptor, _ in ready:
             client = clients[descriptor]
-            took = client.receive()
-            if took:
-                times.append(took)
+            round_trip = client.receive()
+            if round_trip:
+                times.append(round_trip)
                 client.send()
     return times
 
 
 def main(port: int, pid: int, connections: int, warm_up: float, seconds: float) -> None:
-    """Run the load and print its figures."""
+    """Run the load against the server of process `pid`, and print its figures."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    server_clock = ~pid << 3 | 2  # what clock_getcpuclockid(3) returns: all threads, in nanoseconds
+    # The clock of clock_getcpuclockid(3) in Linux: the CPU time of all threads, in nanoseconds.
+    server_clock = ~pid << 3 | 2
     poller = select.epoll()
     clients = {}
     for number in range(connections):

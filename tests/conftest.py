@@ -1,4 +1,4 @@
-"""What holds for every test under pytest."""
+"""Settings for all tests under pytest."""
 
 import os
 import signal
@@ -6,15 +6,15 @@ import signal
 import pytest
 
 collect_ignore = ["conformance"]
-"""Under trial alone: each of those tests puts a reactor of its own in the place of the one that pytest-twisted runs."""
+"""Run by trial only: each of those tests replaces the global reactor, which is the one that pytest-twisted runs."""
 
 EVERYTHING = "ECHOD_TEST_EVERYTHING"
-"""In the environment: a test that is skipped fails the run, so that CI shows nobody a gap as a success."""
+"""Environment variable: if it is set, a skipped test fails the run, so that no test is left out in CI unnoticed."""
 
 
 def pytest_configure() -> None:
-    # A shell starts what it puts in the background with SIGINT ignored, and commands hand that on to their children:
-    # then Ctrl-C ends none of those that the tests start. What has a handler here begins anew in them.
+    # A shell starts background commands with SIGINT ignored, and child processes inherit that: SIGINT would then end
+    # none of the commands that the tests start. A signal with a handler is reset to its default in a child.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -2,8 +2,8 @@
 
     asyncio_server.py PORT keep-alive|one-record [--uvloop] [--tls CERTIFICATE KEY]
 
-A record is 250 bytes. Each has 30 s from accept, or from the record before; the linger after a
-last echo has 2 s. A client that does not read is read from no more until it does.
+A record is 250 bytes. Its deadline is 30 s after accept, or after the record before. The linger after the last echo
+is 2 s. While a client does not read its echo, the server reads nothing from it.
 """
 
 import argparse
@@ -59,11 +59,11 @@ class Echo(asyncio.Protocol):
             self._arm(LINGER)
 
     def pause_writing(self) -> None:
-        """The client does not read: read no more from it."""
+        """Read no more: the client does not read its echo."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Read again: the client reads."""
         self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -75,7 +75,7 @@ class Echo(asyncio.Protocol):
         self._timer = self._loop.call_later(seconds, self._expired)
 
     def _expired(self) -> None:
-        """Close, or wait on where a record has moved the deadline: that is cheaper than a new timer for each."""
+        """Close; or, if a record has moved the deadline, wait for it: this is cheaper than a new timer per record."""
         left = self._deadline - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._expired)
@@ -84,7 +84,7 @@ class Echo(asyncio.Protocol):
 
 
 async def serve(port: int, context: ssl.SSLContext | None, *, keep_alive: bool) -> None:
-    """Serve until the process is ended."""
+    """Listen and serve, until the process ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Echo(loop, keep_alive=keep_alive), "127.0.0.1", port, backlog=BACKLOG, ssl=context
@@ -93,7 +93,7 @@ async def serve(port: int, context: ssl.SSLContext | None, *, keep_alive: bool) 
 
 
 def main() -> None:
-    """Run the command."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("mode", choices=("keep-alive", "one-record"))

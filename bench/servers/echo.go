@@ -2,7 +2,8 @@
 //
 //	echo PORT keep-alive|one-record
 //
-// A record is 250 bytes. Each has 30 s from accept, or from the record before; the linger after a last echo has 2 s.
+// A record is 250 bytes. Its deadline is 30 s after accept, or after the record before. The linger after the last echo
+// is 2 s.
 package main
 
 import (
@@ -50,7 +51,7 @@ func fail(problem error) {
 	os.Exit(1)
 }
 
-// Go listens with the system's largest backlog; a second listen(2) sets ours.
+// net.Listen uses the system's largest backlog; a second listen(2) sets the benchmark's.
 func setBacklog(listener *net.TCPListener) error {
 	raw, problem := listener.SyscallConn()
 	if problem != nil {

@@ -3,8 +3,8 @@
  *
  *     epoll PORT keep-alive|one-record
  *
- * A record is 250 bytes. Each has 30 s from accept, or from the record before; the linger after a
- * last echo has 2 s. A client that does not read is read from no more until it does.
+ * A record is 250 bytes. Its deadline is 30 s after accept, or after the record before. The linger
+ * after the last echo is 2 s. While a client does not read its echo, the server reads nothing from it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,18 +20,18 @@
 
 enum { RECORD = 250, BACKLOG = 1024, EVENTS = 1024, CHUNK = 65536, TIMEOUT = 30000, LINGER = 2000 };
 
-/* All deadlines of one list lie equally far ahead when they are set, so each new one belongs at the list's end. */
+/* The deadlines of one list are all set to the same time from now, so the list stays in their order. */
 struct link {
     struct link *before, *after;
 };
 
 struct connection {
-    struct link link; /* first: a link is its connection */
+    struct link link; /* the first member, so a pointer to it is a pointer to its connection */
     long deadline;
     int fd;
-    unsigned have; /* bytes of a record that has begun */
+    unsigned have; /* bytes in `begun`, the received part of a record */
     int lingering;
-    char *unsent; /* what the kernel had no room for */
+    char *unsent; /* echo that the send buffer had no room for */
     size_t unsent_size;
     char begun[RECORD];
 };
@@ -76,7 +76,7 @@ static void want(struct connection *c, unsigned events)
     epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &event);
 }
 
-/* The echo is with the kernel: wait for the next record, or shut the sending side and discard. */
+/* The kernel has the whole echo: wait for the next record, or close the sending side and discard input. */
 static void echoed(struct connection *c)
 {
     unlink_from_list(&c->link);
@@ -89,7 +89,7 @@ static void echoed(struct connection *c)
     }
 }
 
-/* Returns 0 where the connection is broken. */
+/* Returns 0 if the connection has failed. */
 static int echo(struct connection *c, const char *records, size_t size)
 {
     ssize_t sent = send(c->fd, records, size, MSG_NOSIGNAL);

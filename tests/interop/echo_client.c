@@ -1,7 +1,7 @@
-/* A client of the echo exchange: one record out, the same bytes back.
+/* A client of the echo exchange: it sends one record and compares the echo.
 
    usage: echo_client HOST PORT [SIZE]
-   Exit status: 0 every byte is back and equal; 1 not so; 2 usage. */
+   Exit status: 0 the echo is complete and equal; 1 it is not, or there is no connection; 2 usage. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -15,8 +15,8 @@
 
 enum { DEFAULT_SIZE = 250, LARGEST_SIZE = 1 << 20 };
 
-/* The largest prime below 256: no byte is like its neighbour, and the pattern stays out of
-   step with powers of two, so a piece that is lost, doubled or moved shows. */
+/* The largest prime below 256. Neighbouring bytes differ, and no power of two is a multiple of
+   the period, so a lost, doubled or moved piece changes the bytes that are received. */
 enum { PERIOD = 251 };
 
 static unsigned char byte_at(size_t offset)
@@ -39,7 +39,7 @@ static struct addrinfo *resolved(const char *host, const char *port)
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *addresses;
 
-    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV; /* a literal must not wait for a name server */
+    hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV; /* first without a name server: HOST may be an address */
     if (getaddrinfo(host, port, &hints, &addresses) == 0)
         return addresses;
     hints.ai_flags = AI_NUMERICSERV;
@@ -79,7 +79,7 @@ static int sent(int connection, size_t size)
     for (size_t offset = 0; offset < size; offset++)
         record[offset] = byte_at(offset);
     for (size_t done = 0; done < size;) {
-        /* Without MSG_NOSIGNAL a peer that is gone would end the process, with nothing said. */
+        /* Without MSG_NOSIGNAL a closed connection would end the process by SIGPIPE, without a message. */
         ssize_t count = send(connection, record + done, size - done, MSG_NOSIGNAL);
         if (count < 0) {
             fprintf(stderr, "echo_client: send, after %zu of %zu bytes: %s\n", done, size, strerror(errno));
@@ -117,7 +117,7 @@ static int received(int connection, size_t size)
 int main(int argc, char **argv)
 {
     long size = argc == 4 ? whole_number(argv[3], 1, LARGEST_SIZE) : DEFAULT_SIZE;
-    /* The port's range is checked here because getaddrinfo may take 68541 for 3005. */
+    /* The port's range is checked here, because some getaddrinfo read 68541 as 3005 (modulo 65536). */
     if (argc < 3 || argc > 4 || size < 0 || whole_number(argv[2], 1, 65535) < 0) {
         fprintf(stderr, "usage: echo_client HOST PORT [SIZE]\n");
         return 2;

@@ -1,8 +1,8 @@
-/* A server of the echo exchange: nothing is done before a record is there whole, then the
-   same bytes go back and the connection is closed. One connection after another.
+/* A server of the echo exchange: it waits for a whole record, sends the same bytes and closes.
+   It serves one connection after another.
 
    usage: echo_server PORT [CONNECTIONS [TIMEOUT_SECONDS]]
-   PORT 0 takes a free port. Exit status: 0 all connections served, well or not; 1 cannot
+   PORT 0 takes a free port. Exit status: 0 all connections have ended, echoed or not; 1 cannot
    listen or accept; 2 usage. */
 
 #define _POSIX_C_SOURCE 200809L
@@ -22,7 +22,7 @@
 
 enum { RECORD = 250, BACKLOG = 10, DEFAULT_TIMEOUT = 30 };
 
-static const long long SECOND = 1000000; /* in the microseconds that select() counts in */
+static const long long SECOND = 1000000; /* in microseconds, the unit of now() and select() */
 
 static long whole_number(const char *text, long least, long most)
 {
@@ -49,7 +49,7 @@ static int listening(long port)
         .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT, .sin6_port = htons((uint16_t)port)};
     int listener = socket(AF_INET6, SOCK_STREAM, 0);
     if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        /* said, not left to the system: its bindv6only may shut IPv4 out */
+        /* set here, because the system's bindv6only may exclude IPv4 */
         setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0 ||
         bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, BACKLOG) < 0)
         return -1;
@@ -65,7 +65,7 @@ static long port_of(int listener)
     return ntohs(address.sin6_port);
 }
 
-/* Return 1 once `missing` bytes or the end of input are there, 0 at the deadline, -1 on error. */
+/* Return 1 when `missing` bytes have arrived or the input has ended, 0 at the deadline, -1 on error. */
 static int awaited(int connection, int missing, long long deadline)
 {
     if (setsockopt(connection, SOL_SOCKET, SO_RCVLOWAT, &missing, sizeof missing) < 0)
@@ -86,9 +86,9 @@ static int gave_up(const char *reason)
     return 0;
 }
 
-/* The low-water mark gives the record whole. But a FIN wakes select() below the mark, and so
-   may any byte where a system takes the mark for a hint: then what is there is taken, and
-   the rest is waited for until the same deadline. */
+/* With the low-water mark (SO_RCVLOWAT), select() returns when the whole record has arrived. A FIN
+   makes it return earlier, and on systems that take the mark as a hint any byte may: the bytes are
+   then read, and the rest is waited for until the same deadline. */
 static int received(int connection, unsigned char *record, long timeout)
 {
     long long deadline = now() + timeout * SECOND;
@@ -96,7 +96,7 @@ static int received(int connection, unsigned char *record, long timeout)
         int awake = awaited(connection, RECORD - done, deadline);
         if (awake == 0)
             return gave_up("timeout");
-        /* recv() goes by the mark as well: without MSG_DONTWAIT it waits for the rest, with no deadline. */
+        /* recv() observes the mark too: without MSG_DONTWAIT it would wait for the rest without a deadline. */
         ssize_t count = awake < 0 ? -1 : recv(connection, record + done, (size_t)(RECORD - done), MSG_DONTWAIT);
         if (count == 0)
             return gave_up("closed by the client");
@@ -128,7 +128,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: echo_server PORT [CONNECTIONS [TIMEOUT_SECONDS]]\n");
         return 2;
     }
-    signal(SIGPIPE, SIG_IGN); /* a client that is gone must not end the server */
+    signal(SIGPIPE, SIG_IGN); /* a client that has closed must not end the server */
     int listener = listening(port);
     if (listener < 0 || (port = port_of(listener)) < 0) {
         perror("echo_server: cannot listen");

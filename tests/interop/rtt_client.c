@@ -1,8 +1,8 @@
 /* Measures the round trips of an echo server: the time from before send() to after the recv() with the last byte.
 
    usage: rtt_client ADDRESS PORT COUNT each|kept
-   COUNT records of 250 bytes, over a connection of each's own or over one that is kept; one line for each, in
-   nanoseconds. Exit status: 0 every byte is back and equal; 1 not so; 2 usage. */
+   Sends COUNT records of 250 bytes, each on a new connection or all on one that is kept, and prints a line with the
+   round-trip time of each, in nanoseconds. Exit status: 0 all echoes are complete and equal; 1 one is not; 2 usage. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -54,7 +54,7 @@ static long long round_trip(int connection, unsigned char filling)
     }
     long long ended = now();
     if (done != sizeof echo || memcmp(record, echo, sizeof echo) != 0) {
-        fprintf(stderr, "rtt_client: no echo: %zu bytes are back\n", done);
+        fprintf(stderr, "rtt_client: bad echo after %zu bytes\n", done);
         exit(1);
     }
     return ended - began;

@@ -1,4 +1,4 @@
-"""The exchange with peers that share no line with echod: a client and a server in C."""
+"""echod against a client and a server in C, which share no code with it."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.support.processes import ECHOD, TWISTD, Daemon, daemon, run
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
 
 SOURCES = Path(__file__).parent
-EVERY_WAY = pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost"])
+EVERY_ADDRESS = pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost"])
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Peers:
 
 @contextmanager
 def echod_server(*options: str, cwd: Path) -> Iterator[int]:
-    """Give the port of an echod that runs; see to it that it logs no traceback and ends in order."""
+    """Yield the port of a running echod; then check that it ends in order and has logged no traceback."""
     port = free_port()
     with daemon(*TWISTD, "--port", str(port), *options, cwd=cwd) as running:
         yield port
-        assert running.stop() == -signal.SIGTERM, running.output  # twistd ends by the signal that it got
+        assert running.stop() == -signal.SIGTERM, running.output  # twistd ends by the signal it received
         assert "Traceback" not in running.output
 
 
 @contextmanager
 def c_server(peers: Peers, *options: str, cwd: Path) -> Iterator[tuple[Daemon, int]]:
-    """Give the C server, and the port that it chose."""
+    """Yield the C server, and its port."""
     with daemon(peers.server, "0", *options, cwd=cwd) as running:
-        said = re.search(r"listening on (\d+)\n", running.output)
-        assert said, running.output
-        yield running, int(said[1])
+        listening = re.search(r"listening on (\d+)\n", running.output)
+        assert listening, running.output
+        yield running, int(listening[1])
 
 
 def ping(host: str, port: int, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ def ping(host: str, port: int, *options: str, cwd: Path) -> subprocess.Completed
 # The C client and echod
 
 
-@EVERY_WAY
+@EVERY_ADDRESS
 def test_the_c_client_gets_its_echo(peers: Peers, tmp_path: Path, host: str) -> None:
     with echod_server(cwd=tmp_path) as port:
         echoed = run(peers.client, host, str(port), cwd=tmp_path)
@@ -79,37 +79,37 @@ def test_the_c_client_gets_its_echo(peers: Peers, tmp_path: Path, host: str) -> 
 
 
 @pytest.mark.parametrize("size", ["1", "1000", "1048576"])
-def test_the_c_client_gets_its_echo_of_another_size(peers: Peers, tmp_path: Path, size: str) -> None:
+def test_the_c_client_gets_its_echo_with_other_record_sizes(peers: Peers, tmp_path: Path, size: str) -> None:
     with echod_server("--record-size", size, cwd=tmp_path) as port:
         echoed = run(peers.client, "::1", str(port), size, cwd=tmp_path)
     assert (echoed.returncode, echoed.stdout, echoed.stderr) == (0, f"{size} bytes echoed\n", "")
 
 
-def test_the_c_client_gets_its_echo_again(peers: Peers, tmp_path: Path) -> None:
+def test_two_c_clients_one_after_the_other_get_their_echoes(peers: Peers, tmp_path: Path) -> None:
     with echod_server(cwd=tmp_path) as port:
         both = [run(peers.client, "::1", str(port), cwd=tmp_path) for _ in range(2)]
     assert [echoed.returncode for echoed in both] == [0, 0]
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "error"),
     [
         pytest.param("300", "closed by the server after 250 of 300 bytes", id="more than a record"),
         pytest.param("249", "closed by the server after 0 of 249 bytes", id="less than a record"),
     ],
 )
 def test_the_c_client_of_a_wrong_size_gets_the_record_or_nothing(
-    peers: Peers, tmp_path: Path, size: str, said: str
+    peers: Peers, tmp_path: Path, size: str, error: str
 ) -> None:
     with echod_server("--timeout", "1", cwd=tmp_path) as port:
         refused = run(peers.client, "::1", str(port), size, cwd=tmp_path)
-    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"echo_client: {said}\n")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", f"echo_client: {error}\n")
 
 
-# echod's client and the C server
+# The probe and the C server
 
 
-@EVERY_WAY
+@EVERY_ADDRESS
 def test_the_c_server_echoes_to_the_probe(peers: Peers, tmp_path: Path, host: str) -> None:
     with c_server(peers, "3", cwd=tmp_path) as (server, port):
         probed = ping(host, port, "-c", "3", "-i", "0", cwd=tmp_path)
@@ -118,11 +118,11 @@ def test_the_c_server_echoes_to_the_probe(peers: Peers, tmp_path: Path, host: st
         assert server.end() == 0
 
 
-def test_the_probe_says_that_the_c_server_closed_before_the_whole_record_was_back(peers: Peers, tmp_path: Path) -> None:
+def test_the_probe_reports_a_record_that_the_c_server_echoed_in_part(peers: Peers, tmp_path: Path) -> None:
     with c_server(peers, cwd=tmp_path) as (_, port):
         probed = ping("::1", port, "-c", "1", "--size", "300", cwd=tmp_path)
     assert probed.returncode == 1
-    # The server closes with 50 bytes unread, which resets; what was echoed may come first or be lost.
+    # The server closes with 50 bytes unread, so the kernel sends a reset, which may overtake the echo.
     assert re.search(
         r"echo failed: (closed by the peer|connection reset) after (0|250) of 300 bytes\n", probed.stdout
     ), probed.stdout
@@ -130,7 +130,7 @@ def test_the_probe_says_that_the_c_server_closed_before_the_whole_record_was_bac
     assert probed.stderr == ""
 
 
-# The C server by itself: what the tests above take for granted
+# The C server alone: the tests above rely on these properties
 
 
 def test_the_c_server_echoes_to_a_client_that_half_closed(peers: Peers, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every test over real sockets must leave as it found it, and the certificates that some have in common."""
+"""The check that a test over real sockets leaves the reactor clean, and the certificates that several tests use."""
 
 import gc
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 if TYPE_CHECKING:
-    from tests.support.ways import Files
+    from tests.support.paths import Files
 
 reactor: Any = installed
 
@@ -29,7 +29,7 @@ def _left_over(before: set[object]) -> list[object]:
 def clean_reactor() -> Iterator[list[LogEvent]]:
     """Fail the test that leaves a delayed call, a socket, a logged failure or an unhandled Deferred.
 
-    It gives the failures that were logged: a test that expects some takes them out.
+    It yields the list of logged failures: a test that expects some removes them from it.
     """
     failures: list[LogEvent] = []
 
@@ -41,11 +41,11 @@ def clean_reactor() -> Iterator[list[LogEvent]]:
     before = _selectables()
     globalLogPublisher.addObserver(observe)
     yield failures
-    for _ in range(5):  # a close takes a turn or two of the reactor
+    for _ in range(5):  # a close takes one or two turns of the reactor
         if not _left_over(before):
             break
         pytest_twisted.blockon(deferLater(reactor, 0))
-    gc.collect()  # an unhandled error in a Deferred is logged when the Deferred goes
+    gc.collect()  # an unhandled error in a Deferred is logged when the Deferred is collected
     globalLogPublisher.removeObserver(observe)
     assert _left_over(before) == []
     assert failures == []
@@ -54,9 +54,9 @@ def clean_reactor() -> Iterator[list[LogEvent]]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> "Files":
     """Return the certificates of a server and of a client."""
-    # Not above: test_clean_reactor runs this file where there is no package of tests.
+    # Not imported above: test_clean_reactor runs this file where the package `tests` cannot be imported.
     from tests.support.certificates import Authority
-    from tests.support.ways import Files
+    from tests.support.paths import Files
 
     authority = Authority(tmp_path_factory.mktemp("certificates"))
     server = authority.issue("localhost", "::1", file="server")

@@ -1,10 +1,10 @@
-"""The guard itself: what it is there to catch, it catches."""
+"""Tests of the fixture `clean_reactor`: it fails a test that leaves one of these things behind."""
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
-DIRTY = {
+LEFT_BEHIND = {
     "delayed call": "reactor.callLater(60, print)",
     "socket": "reactor.listenTCP(0, Factory(), interface='127.0.0.1')",
     "logged failure": "log.err(ZeroDivisionError())",
@@ -12,8 +12,10 @@ DIRTY = {
 }
 
 
-@pytest.mark.parametrize("what", DIRTY)
-def test_a_dirty_test_fails(pytester: pytest.Pytester, request: pytest.FixtureRequest, what: str) -> None:
+@pytest.mark.parametrize("kind", LEFT_BEHIND)
+def test_a_test_that_leaves_something_behind_fails(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest, kind: str
+) -> None:
     pytester.makeconftest((request.path.parent / "conftest.py").read_text(encoding="utf-8"))
     pytester.makepyfile(
         f"""
@@ -25,7 +27,7 @@ def test_a_dirty_test_fails(pytester: pytest.Pytester, request: pytest.FixtureRe
             pass
 
         def test_dirty():
-            {DIRTY[what]}
+            {LEFT_BEHIND[kind]}
         """
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

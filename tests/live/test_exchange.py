@@ -18,9 +18,9 @@ from echod.common.addresses import HostPort
 from echod.probe import probe, target
 from echod.server.summary import CloseReason
 from tests.support.live import running
+from tests.support.paths import PATHS, Files, options_of, receive
 from tests.support.processes import abort
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
-from tests.support.ways import PATHS, Files, options_of, receive
 
 reactor: Any = installed
 
@@ -31,7 +31,7 @@ def in_thread(call: Callable[..., Any], *args: Any) -> "Deferred[Any]":
 
 @pytest.mark.parametrize("host", ["::1", "127.0.0.1", "localhost", "[::1]"])
 @pytest_twisted.ensureDeferred
-async def test_probe(host: str) -> None:
+async def test_a_probe_is_echoed(host: str) -> None:
     async with running() as daemon:
         result = await probe(reactor, target(host, daemon.port), payload=RECORD, timeout=PATIENCE)
         assert (result.outcome, result.step) == (Outcome.ECHOED, Step.ECHO)
@@ -44,7 +44,7 @@ async def test_probe(host: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 1460, 65536, 65537, 1 << 20])
 @pytest_twisted.ensureDeferred
-async def test_records_of_any_size(size: int) -> None:
+async def test_records_of_any_size_are_echoed(size: int) -> None:
     payload = bytes(n * n % 251 for n in range(1000)) * (size // 1000 + 1)
     async with running(record_size=size) as daemon:
         result = await probe(reactor, target("::1", daemon.port), payload=payload[:size], timeout=PATIENCE)
@@ -53,14 +53,14 @@ async def test_records_of_any_size(size: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_probe_failures() -> None:
+async def test_the_outcomes_of_probes_that_fail() -> None:
     async with running(timeout=0.2) as daemon:
         longer = await probe(reactor, target("::1", daemon.port), payload=RECORD + b"x", timeout=PATIENCE)
         assert (longer.outcome, longer.received) == (Outcome.CLOSED_EARLY, 250)
         shorter = await probe(reactor, target("::1", daemon.port), payload=RECORD[:9], timeout=PATIENCE)
         assert (shorter.outcome, shorter.received) == (Outcome.CLOSED_EARLY, 0)
-        hasty = await probe(reactor, target("::1", daemon.port), payload=RECORD[:9], timeout=0.05)
-        assert (hasty.outcome, hasty.step) == (Outcome.TIMEOUT, Step.ECHO)
+        impatient = await probe(reactor, target("::1", daemon.port), payload=RECORD[:9], timeout=0.05)
+        assert (impatient.outcome, impatient.step) == (Outcome.TIMEOUT, Step.ECHO)
     refused = await probe(reactor, target("::1", daemon.port), payload=RECORD, timeout=PATIENCE)
     assert (refused.outcome, refused.step) == (Outcome.REFUSED, Step.CONNECT)
     unknown = await probe(reactor, target("nosuch.invalid"), payload=RECORD, timeout=PATIENCE)
@@ -85,9 +85,9 @@ async def test_half_closed_keep_alive_clients_get_every_echo() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_keep_alive_echoes_more_than_all_buffers_hold() -> None:
-    def pump(port: int) -> int:
-        """Send 8 MB without reading, then read it all back."""
+async def test_keep_alive_echoes_more_than_the_buffers_hold() -> None:
+    def exchange_8_mb(port: int) -> int:
+        """Send 8 MB, read only when the buffers are full, and return the number of bytes received."""
         data = RECORD * 32_000
         with connected(port) as client:
             received = 0
@@ -105,12 +105,12 @@ async def test_keep_alive_echoes_more_than_all_buffers_hold() -> None:
             return received + len(receive_to_end(client))
 
     async with running(keep_alive=True) as daemon:
-        assert await in_thread(pump, daemon.port) == 8_000_000
+        assert await in_thread(exchange_8_mb, daemon.port) == 8_000_000
         assert await daemon.ends(1) == [CloseReason.ECHOED]
 
 
 @pytest_twisted.ensureDeferred
-async def test_excess_input_costs_no_echo() -> None:
+async def test_excess_input_does_not_cost_the_echo() -> None:
     async with running() as daemon:
         for _ in range(10):
             assert await in_thread(exchange, daemon.port, RECORD + b"x" * 1_000_000) == RECORD
@@ -118,7 +118,7 @@ async def test_excess_input_costs_no_echo() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_silence() -> None:
+async def test_an_incomplete_record_times_out() -> None:
     def wait(port: int) -> tuple[bytes, float]:
         with connected(port) as client:
             client.sendall(RECORD[:249])
@@ -133,7 +133,7 @@ async def test_silence() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_never_reads() -> None:
+async def test_a_client_that_never_reads_is_stalled() -> None:
     def flood(port: int) -> None:
         with connected(port) as client:
             client.settimeout(PATIENCE)
@@ -147,7 +147,7 @@ async def test_a_client_that_never_reads() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_resets_at_every_stage() -> None:
+async def test_resets_in_every_state() -> None:
     def reset(port: int, data: bytes, half_close: bool) -> None:
         client = socket.create_connection(("::1", port), timeout=PATIENCE)
         client.sendall(data)
@@ -168,7 +168,7 @@ async def test_resets_at_every_stage() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_record_in_flight_outlives_the_stop() -> None:
+async def test_a_stop_waits_for_a_record_in_progress() -> None:
     async with running() as daemon:
         client = await in_thread(socket.create_connection, ("::1", daemon.port))
         with client:
@@ -188,8 +188,8 @@ async def test_a_record_in_flight_outlives_the_stop() -> None:
 
 @pytest.mark.parametrize("path", ["tcp", "tls-1.3"])
 @pytest_twisted.ensureDeferred
-async def test_the_wait_for_a_record_that_never_comes_is_not_counted(path: str, files: Files) -> None:
-    """An idle connection closes, over TLS after the linger for a close_notify: the wait of its one record is all."""
+async def test_the_wait_for_a_record_that_is_never_sent_is_not_counted(path: str, files: Files) -> None:
+    """An idle connection closes, over TLS after the linger for close_notify: only its one record's wait is counted."""
     port = free_port()
 
     def talk() -> None:
@@ -197,7 +197,7 @@ async def test_the_wait_for_a_record_that_never_comes_is_not_counted(path: str, 
         try:
             client.send(RECORD)
             assert receive(client, len(RECORD)) == RECORD
-            time.sleep(0.7)  # past the deadline; a client that does nothing sends no close_notify
+            time.sleep(0.7)  # past the deadline; meanwhile the client sends no close_notify
         finally:
             client.close()
 

@@ -1,4 +1,4 @@
-"""Every way in, every mode, every client: the bytes that come back, and the reason that is told."""
+"""Every listener, every mode, every client: the bytes received, and the close reason."""
 
 import socket
 import ssl
@@ -14,8 +14,7 @@ from twisted.internet.threads import deferToThread
 from echod.server.config import LINGER
 from echod.server.summary import CloseReason
 from tests.support.live import running
-from tests.support.sockets import PATIENCE, RECORD, free_port
-from tests.support.ways import (
+from tests.support.paths import (
     PATHS,
     PEER,
     V1_HEADER,
@@ -28,12 +27,13 @@ from tests.support.ways import (
     receive,
     receive_to_end,
 )
+from tests.support.sockets import PATIENCE, RECORD, free_port
 
 
 def whole(client: Client, records: int) -> bytes:
     client.send(RECORD * records)
     received = receive(client, 250 * records)
-    client.end()
+    client.half_close()
     return received + b"".join(receive_to_end(client))
 
 
@@ -41,13 +41,13 @@ def bytewise(client: Client, records: int) -> bytes:
     for n in range(250 * records):
         client.send(RECORD[n % 250 : n % 250 + 1])
     received = receive(client, 250 * records)
-    client.end()
+    client.half_close()
     return received + b"".join(receive_to_end(client))
 
 
 def half_close(client: Client, records: int) -> bytes:
     client.send(RECORD * records + (b"half" if records > 1 else b""))
-    client.end()
+    client.half_close()
     return b"".join(receive_to_end(client))
 
 
@@ -69,7 +69,7 @@ def reset(client: Client, records: int) -> bytes:
 
 
 CLIENTS = {
-    # client: what it does, the reason with one record, with keep-alive
+    # client: its behaviour, the reason with one record, the reason with keep-alive
     "whole": (whole, CloseReason.ECHOED, CloseReason.ECHOED),
     "bytewise": (bytewise, CloseReason.ECHOED, CloseReason.ECHOED),
     "half-close": (half_close, CloseReason.ECHOED, CloseReason.INCOMPLETE),
@@ -79,7 +79,7 @@ CLIENTS = {
 }
 
 NOTHING_ECHOED = {"silence", "reset"}
-"""The clients that, where one record is echoed, do not send a whole one."""
+"""The clients that do not send a whole record."""
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -147,7 +147,7 @@ async def test_no_record_is_lost_at_a_half_close(path: str, keep_alive: bool, fi
             talking = PATHS[path](port, files)
             try:
                 talking.send(RECORD * records)
-                talking.end()
+                talking.half_close()
                 echoes.append(len(b"".join(receive_to_end(talking))))
             finally:
                 talking.close()
@@ -195,7 +195,7 @@ async def test_close_notify_comes_while_the_echo_is_under_way(keep_alive: bool, 
         client = PATHS["tls-1.3"](port, files)
         try:
             client.send(payload)
-            client.end()
+            client.half_close()
             return b"".join(receive_to_end(client))
         finally:
             client.close()
@@ -254,7 +254,7 @@ async def test_no_tls_on_the_tls_port(garbage: bytes, files: Files) -> None:
         client = Client(port)
         with suppress(OSError):
             client.send(garbage)
-            client.end()
+            client.half_close()
             list(receive_to_end(client))
         client.close()
 
@@ -329,7 +329,7 @@ async def test_malformed_proxy_headers(sent: bytes, reason: CloseReason, files: 
     def talk() -> list[bytes]:
         client = Client(port, sent)
         try:
-            client.end()
+            client.half_close()
             return list(receive_to_end(client))
         except OSError:
             return []

@@ -39,17 +39,17 @@ OURS = [described(RUN, n, n, 250) for n in range(1, 9)]
 
 
 class Run:
-    """A run of probes to `port`, and what it told."""
+    """A run of probes to `port`, and its results."""
 
-    def __init__(self, port: int, host: str = "::1", tls: ClientTLSContext | None = None, **asked: Any) -> None:
+    def __init__(self, port: int, host: str = "::1", tls: ClientTLSContext | None = None, **options: Any) -> None:
         self.results: list[ProbeResult] = []
-        configuration = PingConfiguration(**{"interval": 0.0, "timeout": PATIENCE, **asked})
+        configuration = PingConfiguration(**{"interval": 0.0, "timeout": PATIENCE, **options})
         records = described_records(RUN)
         self.run: ProbeRun = prepare_run(
             reactor, target(host, port), configuration, records, self.results.append, tls=tls
         )
 
-    async def to_its_end(self) -> RunSummary:
+    async def to_the_end(self) -> RunSummary:
         return await self.run.start()
 
     @property
@@ -58,7 +58,7 @@ class Run:
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_there_is_to_tell() -> None:
+async def test_all_fields_of_a_result() -> None:
     async with running() as daemon:
         result = await probe(reactor, target("localhost", daemon.port), payload=OURS[0], timeout=PATIENCE)
         times = result.times
@@ -82,7 +82,7 @@ async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) 
     with peers.peer(behave) as port:
         result = await probe(reactor, target("127.0.0.1", port), payload=OURS[0], timeout=0.2)
         facts = result.kernel
-        if result.outcome is Outcome.RESET:  # a reset ends the socket, and the kernel has nothing more to say
+        if result.outcome is Outcome.RESET:  # with a reset, the kernel drops the connection
             assert facts is None
             return
         assert facts is not None
@@ -95,7 +95,7 @@ async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) 
 async def test_keep_alive() -> None:
     async with running(keep_alive=True) as daemon:
         run = Run(daemon.port, keep_alive=True, count=20)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (20, 0)
         assert [result.reconnected for result in run.results] == [False] * 20
         assert len({result.source for result in run.results}) == 1
@@ -105,10 +105,10 @@ async def test_keep_alive() -> None:
 
 @pytest.mark.parametrize("interval", [0.0, 0.0005, 0.02])
 @pytest_twisted.ensureDeferred
-async def test_keep_alive_where_the_server_closes_after_each(interval: float) -> None:
+async def test_keep_alive_with_a_server_that_closes_after_each_record(interval: float) -> None:
     async with running() as daemon:
         run = Run(daemon.port, keep_alive=True, count=10, interval=interval)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (10, 0), [result.detail for result in run.results]
         assert [result.reconnected for result in run.results] == [False] + [True] * 9
 
@@ -117,7 +117,7 @@ async def test_keep_alive_where_the_server_closes_after_each(interval: float) ->
 async def test_overlapping_records() -> None:
     with peers.peer(peers.delays(0.05)) as port:
         run = Run(port, keep_alive=True, count=10, interval=0.005)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (10, 0)
         assert len({result.source for result in run.results}) == 1
 
@@ -135,7 +135,7 @@ async def test_overlapping_records() -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_came_instead(
+async def test_other_bytes_than_the_echo(
     behave: Callable[[Any], None], outcome: Outcome, detail: str, offset: int | None
 ) -> None:
     with peers.peer(behave) as port:
@@ -149,7 +149,7 @@ async def test_what_came_instead(
 async def test_a_peer_that_is_one_behind() -> None:
     with peers.peer(peers.one_behind()) as port:
         run = Run(port, count=3)
-        await run.to_its_end()
+        await run.to_the_end()
         assert run.outcomes == [Outcome.ECHOED, Outcome.STALE, Outcome.STALE]
 
 
@@ -168,11 +168,11 @@ async def test_a_peer_that_swaps_records() -> None:
 async def test_idle() -> None:
     with peers.peer(peers.forgets(0.2)) as port:
         quick = Run(port, idle=0.05, timeout=1.0, count=1)
-        await quick.to_its_end()
+        await quick.to_the_end()
         assert quick.outcomes == [Outcome.ECHOED]
         assert (quick.results[0].times.idle or 0) >= 50_000
         slow = Run(port, idle=2.0, timeout=1.0, count=1)
-        await slow.to_its_end()
+        await slow.to_the_end()
         (result,) = slow.results
         assert (result.outcome, result.step) == (Outcome.RESET, Step.IDLE)
         assert result.detail.endswith(" s of silence")
@@ -182,7 +182,7 @@ async def test_idle() -> None:
 async def test_a_peer_that_closes_in_silence() -> None:
     with peers.peer(lambda _: time.sleep(0.1)) as port:
         run = Run(port, idle=2.0, timeout=1.0, count=1)
-        await run.to_its_end()
+        await run.to_the_end()
         (result,) = run.results
         assert (result.outcome, result.step) == (Outcome.CLOSED_EARLY, Step.IDLE)
         assert (result.kernel is not None) == (sys.platform == "linux")
@@ -192,14 +192,14 @@ async def test_a_peer_that_closes_in_silence() -> None:
 async def test_idle_longer_than_the_timeout() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, idle=0.4, timeout=0.2, count=1)
-        assert (await run.to_its_end()).echoed == 1
+        assert (await run.to_the_end()).echoed == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_sweep_finds_the_black_hole() -> None:
     with peers.peer(peers.swallows_from(1400)) as port:
         run = Run(port, sweep=range(1, 1802, 300), timeout=0.2)
-        await run.to_its_end()
+        await run.to_the_end()
         assert [result.size for result in run.results if not result.echoed] == [1501, 1801]
         assert [result.size for result in run.results if result.echoed] == [1, 301, 601, 901, 1201]
 
@@ -209,7 +209,7 @@ async def test_a_deadline() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, deadline=0.3, interval=0.05)
         started = time.monotonic()
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert 0.25 < time.monotonic() - started < PATIENCE / 2
         assert 2 <= summary.echoed <= 7
 
@@ -224,7 +224,7 @@ async def test_source_and_family() -> None:
             assert result.source is not None
             assert result.source.host == address
         run = Run(daemon.port, "localhost", ipv4=True, count=1)
-        await run.to_its_end()
+        await run.to_the_end()
         assert run.results[0].address == HostPort("127.0.0.1", daemon.port)
 
 
@@ -232,7 +232,7 @@ async def test_source_and_family() -> None:
 async def test_each_address() -> None:
     async with running() as daemon:
         run = Run(daemon.port, "localhost", each_address=True, count=2)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert summary.echoed == len(run.results) >= 2
         assert {result.target.host for result in run.results} == {"localhost"}
         assert {result.sequence for result in run.results} == {1, 2}
@@ -242,7 +242,7 @@ async def test_each_address() -> None:
 async def test_the_largest_records_on_one_connection() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, keep_alive=True, size=1 << 20, count=3)
-        assert (await run.to_its_end()).echoed == 3
+        assert (await run.to_the_end()).echoed == 3
         assert [result.received for result in run.results] == [1 << 20] * 3
 
 
@@ -252,11 +252,11 @@ async def test_under_tls(tmp_path: Path) -> None:
     pair = authority.issue("localhost", "::1")
     tls = ClientTLSContext(ClientTLS(ca=str(authority.certificate)))
     port = free_port()
-    asked = {"tls_port": port, "tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    options = {"tls_port": port, "tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
     for keep_alive in (True, False):
-        async with running(keep_alive=keep_alive, **asked):
+        async with running(keep_alive=keep_alive, **options):
             run = Run(port, tls=tls, keep_alive=True, count=5)
-            summary = await run.to_its_end()
+            summary = await run.to_the_end()
             assert summary.echoed == 5, [result.detail for result in run.results]
             assert [result.reconnected for result in run.results] == [False] + [not keep_alive] * 4
             for result in run.results:
@@ -271,9 +271,9 @@ async def test_under_tls(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_certificate_is_told_of_where_it_is_refused(tmp_path: Path) -> None:
+async def test_a_refused_certificate_is_in_the_result(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    between = Authority(tmp_path, "intermediate authority", above=authority)
+    between = Authority(tmp_path, "intermediate authority", issuer=authority)
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other", "stranger")
     chained = between.issue("localhost")
@@ -298,7 +298,7 @@ async def test_the_certificate_is_told_of_where_it_is_refused(tmp_path: Path) ->
             result = await probe(
                 reactor, target("localhost", server.port), payload=OURS[0], timeout=PATIENCE, tls=context
             )
-            await deferToThread(server.finish)
+            await deferToThread(server.join)
             assert (result.outcome, result.step) == (outcome, Step.TLS)
             assert result.tls is not None
             assert result.tls.failed_check == check

@@ -37,7 +37,7 @@ class Authorities:
         self.directory = directory
         self.trusted = Authority(directory)
         self.other = Authority(directory, "other authority")
-        self.between = Authority(directory, "intermediate authority", above=self.trusted)
+        self.between = Authority(directory, "intermediate authority", issuer=self.trusted)
         self.namesake = Authority(directory / "namesake")
 
     def ask(self, **asked: Any) -> ClientTLSContext:
@@ -65,7 +65,7 @@ def probe_it(
 
 
 async def finished(server: TLSServer) -> None:
-    await deferToThread(server.finish)
+    await deferToThread(server.join)
 
 
 def day(offset: timedelta) -> str:
@@ -97,10 +97,10 @@ REFUSED: dict[str, tuple[Issue, str, Outcome, str]] = {
         lambda a: a.namesake.issue("localhost"),
         "localhost",
         Outcome.TLS_UNTRUSTED,
-        "the certificate's issuer is not trusted: the signature is not a trusted one's of that name",
+        "the certificate's issuer is not trusted: not signed by the trusted certificate of that name",
     ),
     "self-signed": (
-        lambda a: a.other.itself("localhost"),
+        lambda a: a.other.self_signed("localhost"),
         "localhost",
         Outcome.TLS_UNTRUSTED,
         "the certificate's issuer is not trusted: self-signed certificate",
@@ -211,7 +211,7 @@ async def test_echoed(authorities: Authorities, host: str, version: Any) -> None
         assert result.times.tls is not None
         assert result.times.tls > 0
         assert server.received == RECORD
-        assert server.indicated == (["localhost"] if host == "localhost" else [None])
+        assert server.server_names == (["localhost"] if host == "localhost" else [None])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ async def test_another_name_than_the_targets(authorities: Authorities, name: str
     with tls_server(context=server_context(pair)) as server:
         result = await probe_it(server.port, authorities.ask(name=name), "127.0.0.1")
         assert result.outcome is Outcome.ECHOED, result.detail
-        assert server.indicated == [indicated]
+        assert server.server_names == [indicated]
 
 
 @pytest_twisted.ensureDeferred
@@ -254,7 +254,7 @@ async def test_a_chain(authorities: Authorities) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_certificate_that_is_trusted_itself(authorities: Authorities) -> None:
-    own = authorities.other.itself("localhost")
+    own = authorities.other.self_signed("localhost")
     for pair, trusted in (
         (own, own.certificate),
         (authorities.between.issue("localhost"), authorities.between.certificate),
@@ -289,11 +289,11 @@ async def test_client_certificates(authorities: Authorities, version: Any) -> No
             tls = authorities.ask(certificate=str(pair.certificate), key=None if pair is chained else str(pair.key))
             result = await probe_it(server.port, tls)
             assert result.outcome is Outcome.ECHOED, result.detail
-        assert server.subjects[0] == ((("commonName", "the client"),),)
-        assert len(server.subjects) == 2
+        assert server.client_subjects[0] == ((("commonName", "the client"),),)
+        assert len(server.client_subjects) == 2
         server.received = b""
         for tls, words in (
-            (authorities.ask(), "the server wants a client certificate: "),
+            (authorities.ask(), "the server requires a client certificate: "),
             (
                 authorities.ask(certificate=str(unknown.certificate), key=str(unknown.key)),
                 "the server refused the client certificate: unknown ca",
@@ -308,8 +308,8 @@ async def test_client_certificates(authorities: Authorities, version: Any) -> No
 @pytest.mark.parametrize(
     ("version", "ciphers", "words"),
     [
-        (ssl.TLSVersion.TLSv1_1, "DEFAULT@SECLEVEL=0", "the server broke it off: protocol version"),
-        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256", "the server broke it off: handshake failure"),
+        (ssl.TLSVersion.TLSv1_1, "DEFAULT@SECLEVEL=0", "the server ended the handshake: protocol version"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256", "the server ended the handshake: handshake failure"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -347,8 +347,8 @@ def reset(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("behave", "words"),
     [
-        (say_hello, "what answers does not speak TLS"),
-        (echo, "what answers is an echo server without TLS"),
+        (say_hello, "the peer does not speak TLS"),
+        (echo, "the peer is an echo server without TLS"),
         (close, "the connection was closed by the peer"),
         (close_within_the_handshake, "the connection was closed by the peer"),
         (reset, "the connection was reset"),
@@ -400,9 +400,9 @@ async def test_cancelled_during_the_handshake(authorities: Authorities) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_peer_that_never_closes(authorities: Authorities) -> None:
     def hold(connection: socket.socket) -> None:
-        with server.shaken(connection) as client:
+        with server.handshake(connection) as client:
             server.echo(client)
-            server.over.wait(PATIENCE)
+            server.stopped.wait(PATIENCE)
 
     with tls_server(hold, server_context(authorities.trusted.issue("localhost"))) as server:
         started = time.monotonic()
@@ -436,10 +436,10 @@ async def test_ends_within_the_echo(authorities: Authorities, version: Any) -> N
     ):
 
         def behave(connection: socket.socket, end: Callable[[ssl.SSLSocket], None] = end) -> None:
-            with server.shaken(connection) as client:
+            with server.handshake(connection) as client:
                 assert len(client.recv(65536)) == 250
                 client.sendall(RECORD[:100])
-                server.over.wait(0.1)  # so that a reset does not overtake them
+                server.stopped.wait(0.1)  # so that a reset does not overtake them
                 end(client)
 
         with tls_server(behave, context) as server:

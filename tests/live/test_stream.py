@@ -1,4 +1,4 @@
-"""`--stream` over real sockets, on every way that there is into the daemon."""
+"""`--stream` over real sockets, on every path into the daemon."""
 
 import random
 from typing import Any
@@ -12,8 +12,8 @@ from echod.client.outcomes import Outcome
 from echod.probe import probe, target
 from echod.server.summary import CloseReason
 from tests.support.live import running
+from tests.support.paths import PATHS, Client, Files, options_of, receive, receive_to_end
 from tests.support.sockets import PATIENCE, free_port
-from tests.support.ways import PATHS, Client, Files, options_of, receive, receive_to_end
 
 reactor: Any = installed
 
@@ -22,21 +22,21 @@ DATA = random.Random(862).randbytes(200_003)
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest_twisted.ensureDeferred
-async def test_pieces_of_any_size_and_a_half_close(path: str, files: Files) -> None:
+async def test_pieces_of_any_size_are_echoed_also_after_a_half_close(path: str, files: Files) -> None:
     port = free_port()
 
     def talk() -> bytes:
-        chance = random.Random(path)
+        generator = random.Random(path)
         client = PATHS[path](port, files)
         try:
             received, rest = b"", DATA
             while rest:
-                size = chance.choice([1, 7, 250, 1460, 30_000])
+                size = generator.choice([1, 7, 250, 1460, 30_000])
                 client.send(rest[:size])
-                if chance.random() < 0.2:
+                if generator.random() < 0.2:
                     received += receive(client, 1)
                 rest = rest[size:]
-            client.end()
+            client.half_close()
             return received + b"".join(receive_to_end(client))
         finally:
             client.close()
@@ -50,7 +50,7 @@ async def test_pieces_of_any_size_and_a_half_close(path: str, files: Files) -> N
 
 @pytest.mark.parametrize("size", [1, 250, 1460, 1 << 20])
 @pytest_twisted.ensureDeferred
-async def test_a_probe_of_any_size(size: int) -> None:
+async def test_probes_of_any_size_are_echoed(size: int) -> None:
     async with running(stream=True) as daemon:
         result = await probe(reactor, target("::1", daemon.port), payload=b"x" * size, timeout=PATIENCE)
         assert result.outcome is Outcome.ECHOED
@@ -58,7 +58,7 @@ async def test_a_probe_of_any_size(size: int) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_silence_ends_it() -> None:
+async def test_a_silent_connection_is_closed_at_the_timeout() -> None:
     async with running(stream=True, timeout=0.2) as daemon:
         port = daemon.port
 

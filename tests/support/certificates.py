@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it signs, good and bad."""
+"""Certificates for tests: authorities, and the certificates that they sign, valid and invalid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,17 +26,18 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority of the test's own, with its files in `directory`; `above` it another, or none."""
+    """A certificate authority for one test. Its files are in `directory`."""
 
-    def __init__(self, directory: Path, name: str = "test authority", above: "Authority | None" = None) -> None:
+    def __init__(self, directory: Path, name: str = "test authority", issuer: "Authority | None" = None) -> None:
+        """`issuer` signs the authority's own certificate; None: it is self-signed."""
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         certificate = (
-            _builder(self._name, (above or self)._name, self._key.public_key(), -DAY, DAY)
+            _builder(self._name, (issuer or self)._name, self._key.public_key(), -DAY, DAY)
             .add_extension(constraints, critical=True)
-            .sign((above or self)._key, hashes.SHA256())
+            .sign((issuer or self)._key, hashes.SHA256())
         )
         self.certificate = directory / f"{name.replace(' ', '-')}.pem"
         self.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -49,16 +50,19 @@ class Authority:
         ends: timedelta = DAY,
         file: str = "",
     ) -> Pair:
-        """Issue a certificate for DNS names and IP addresses; with none of them, without a subjectAltName."""
+        """Issue a certificate for DNS names and IP addresses; without names, it has no subjectAltName.
+
+        `begins` and `ends` are the limits of its validity, counted from now. `file` is the stem of the files' names.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         return self._issue(key, _name(subject), [_general(n) for n in names], begins, ends, file)
 
-    def itself(self, *names: str) -> Pair:
-        """Issue a certificate for the authority's own key: one that is self-signed."""
+    def self_signed(self, *names: str) -> Pair:
+        """Issue a self-signed certificate: its key and its subject are the authority's."""
         return self._issue(self._key, self._name, [_general(n) for n in names])
 
     def issue_for(self, key: Key, *names: x509.GeneralName) -> Pair:
-        """Issue a certificate for names of any kind, and a key of any."""
+        """Issue a certificate for `key`, of any kind, and for names of any kind."""
         return self._issue(key, _name("echod test"), names)
 
     def _issue(
@@ -100,8 +104,8 @@ def _builder(
     )
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _general(name: str) -> x509.GeneralName:

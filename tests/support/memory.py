@@ -1,4 +1,4 @@
-"""Memory stand-ins: a transport, an observer, a resolver. Each does what the real one does, without the network."""
+"""Fakes in memory: transports, an observer, a supervisor, a clock, a resolver. They behave as the real ones do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from echod.server.supervisor import ISupervisor
 
 @implementer(IConnectionObserver)
 class MemoryObserver:
-    """Remembers every connection that ended."""
+    """Keeps the summary of every connection that has ended."""
 
     def __init__(self) -> None:
         self.summaries: list[ConnectionSummary] = []
@@ -33,44 +33,47 @@ class MemoryObserver:
 
 @implementer(ISupervisor)
 class MemorySupervisor:
-    """Remembers what it was told."""
+    """Keeps the notifications of the daemon's state."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notifications: list[str] = []
 
     def ready(self, status: Callable[[], str]) -> None:
-        self.told.append(f"ready: {status()}")
+        self.notifications.append(f"ready: {status()}")
 
     def reloading(self) -> None:
-        self.told.append("reloading")
+        self.notifications.append("reloading")
 
     def stopping(self) -> None:
-        self.told.append("stopping")
+        self.notifications.append("stopping")
 
     def stopped(self) -> None:
-        self.told.append("stopped")
+        self.notifications.append("stopped")
 
 
 class MemoryTransport(StringTransport):
-    """A TCP transport that is a string, with the half-close, the pauses and the order of a real one.
+    """A TCP transport in memory, with the half-close, the producer and the order of calls of a real one.
 
-    What is written stays in flight until `flush`, unless `flushing` (the default). Like
-    Twisted's own, it tells of its end once, does not close while a paused producer is
-    registered, and ends at once in `loseConnection` when its sending side was shut before.
+    Written bytes stay in flight until `flush`; if `flushing` (the default), they are flushed at once. Like Twisted's
+    TCP transport, it calls `connectionLost` once, does not close while a paused producer is registered, and ends within
+    `loseConnection` if no bytes are in flight.
     """
 
     protocol: Any
-    """Whose transport it is; may be replaced, as that of a real one."""
+    """The protocol of the connection. It can be replaced, as that of a real transport."""
 
     def __init__(self, flushing: bool = True) -> None:
         super().__init__()
         self.flushing = flushing
         self.in_flight = 0
+        """Bytes written and not flushed."""
         self.write_shut = False
+        """Whether the sending side is closed."""
         self.aborted = False
         self.nodelay = False
         self.over: ConnectionDone | ConnectionLost | ConnectionAborted | None = None
-        self._shutting = False
+        """The reason of the connection's end; None: it is open."""
+        self._half_closing = False
         self._paused_producer = False
 
     def connect(self, protocol: IProtocol) -> None:
@@ -87,26 +90,26 @@ class MemoryTransport(StringTransport):
         if self.flushing:
             self.flush()
 
-    def clog(self) -> None:
-        """The buffer is full: the producer is paused."""
+    def fill(self) -> None:
+        """Act as if the send buffer were full: pause the producer."""
         assert self.producer is not None
         self._paused_producer = True
         self.producer.pauseProducing()
 
     def flush(self) -> None:
-        """Everything in flight is out."""
+        """Send the bytes in flight; then do what waited for it: resume the producer, close, or half-close."""
         self.in_flight = 0
         if self._paused_producer and self.producer is not None:
             self._paused_producer = False
             self.producer.resumeProducing()
         elif self.disconnecting:
             self._end(ConnectionDone())
-        elif self._shutting and not self.write_shut:
+        elif self._half_closing and not self.write_shut:
             self.write_shut = True
             self.protocol.writeConnectionLost()
 
     def loseWriteConnection(self) -> None:
-        self._shutting = True
+        self._half_closing = True
         if not self.in_flight:
             self.flush()
 
@@ -120,16 +123,16 @@ class MemoryTransport(StringTransport):
         self._end(ConnectionAborted())
 
     def reset(self) -> None:
-        """The peer's RST arrives."""
+        """Receive the peer's RST."""
         self._end(ConnectionLost())
 
     def receive(self, data: bytes) -> None:
-        """Bytes of the peer's arrive."""
+        """Receive bytes from the peer."""
         assert self.producerState == "producing", "a paused transport reads nothing"
         self.protocol.dataReceived(data)
 
     def fin(self) -> None:
-        """The peer's FIN arrives."""
+        """Receive the peer's FIN."""
         assert self.producerState == "producing", "a paused transport sees no FIN"
         self.protocol.readConnectionLost()
 
@@ -137,14 +140,14 @@ class MemoryTransport(StringTransport):
         if self.producer is not None:
             super().unregisterProducer()
 
-    def _end(self, how: "ConnectionDone | ConnectionLost | ConnectionAborted") -> None:
+    def _end(self, reason: "ConnectionDone | ConnectionLost | ConnectionAborted") -> None:
         if self.over is None:
-            self.over = how
-            self.protocol.connectionLost(Failure(how))
+            self.over = reason
+            self.protocol.connectionLost(Failure(reason))
 
 
 class ReadingClock(Clock):
-    """A clock that also notes who reads, in place of a reactor."""
+    """A clock that also keeps the set of readers, in place of a reactor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,11 +160,11 @@ class ReadingClock(Clock):
         self.readers.discard(reader)
 
     def removeWriter(self, writer: object) -> None:
-        """Nothing writes."""
+        """No-op: there are no writers."""
 
 
 class ClientTransport(StringTransport):
-    """A client's TCP transport that is a string."""
+    """A client's TCP transport in memory."""
 
     nodelay = False
 
@@ -171,7 +174,7 @@ class ClientTransport(StringTransport):
 
 @implementer(IHostnameResolver)
 class MemoryResolver:
-    """Resolves to what it was given, when told to; no addresses mean an unknown name."""
+    """Resolves each name to `addresses`, within the call if `at_once`, else in `answer`. No addresses: unknown name."""
 
     def __init__(self, addresses: Sequence[IAddress] = (), at_once: bool = True) -> None:
         self.addresses = addresses
@@ -194,6 +197,7 @@ class MemoryResolver:
         return resolution
 
     def answer(self) -> None:
+        """Answer all queries that wait."""
         for receiver, types in self.waiting:
             for address in self.addresses:
                 if isinstance(address, types):
@@ -204,6 +208,8 @@ class MemoryResolver:
 
 @implementer(IHostResolution)
 class MemoryResolution:
+    """A query in progress."""
+
     def __init__(self, name: str) -> None:
         self.name = name
 

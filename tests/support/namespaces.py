@@ -1,4 +1,4 @@
-"""Network namespaces of a test's own, where it may set what belongs to the whole host."""
+"""A network namespace for one test, which can change settings there that apply to a whole host."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from tests.support.processes import Daemon
 
 
 def missing() -> str:
-    """Return what a namespace of a test's own lacks here; empty where nothing."""
+    """Return why this machine cannot make a network namespace; empty if it can."""
     if os.geteuid() != 0:
-        return "needs root, for a network namespace of its own"
+        return "needs root, for a network namespace"
     if not (shutil.which("unshare") and shutil.which("nsenter") and shutil.which("ip")):
         return "needs unshare, nsenter and ip (Debian: util-linux, iproute2)"
     made = subprocess.run(
@@ -30,7 +30,7 @@ needs_namespaces = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
 
 
 def in_new_namespace(command: tuple[str, ...], *steps: str) -> tuple[str, ...]:
-    """Return `command` as one that runs in a namespace of its own, loopback up, after the shell's `steps`."""
+    """Return `command` as one that runs in a new namespace, with loopback up, after the shell commands `steps`."""
     script = "; ".join(["ip link set lo up", *steps, 'exec "$@"'])
     return ("unshare", "--net", "sh", "-ec", script, "sh", *command)
 

@@ -1,18 +1,18 @@
-"""Real sockets for tests: blocking, every wait bounded."""
+"""Blocking sockets for tests; every wait is bounded."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 PATIENCE = 20.0
-"""Seconds after which a test gives up on something that should have come at once."""
+"""Seconds for which a test waits for what should happen at once."""
 
 RECORD = bytes(range(250))
-"""One record of the default size, no two bytes of it alike."""
+"""A record of the default size, in which no two bytes are equal."""
 
 
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago, on every address of IPv4 and IPv6."""
+    """Return a TCP port that was free a moment ago on all addresses of IPv4 and IPv6."""
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
         port: int = server.getsockname()[1]
         return port
@@ -20,13 +20,13 @@ def free_port() -> int:
 
 @contextmanager
 def connected(port: int, host: str = "::1") -> Iterator[socket.socket]:
-    """Give a connection to a local port; it is closed afterwards."""
+    """Yield a connection to a local port; close it afterwards."""
     with socket.create_connection((host, port), timeout=PATIENCE) as client:
         yield client
 
 
 def receive_to_end(client: socket.socket) -> bytes:
-    """Return all that comes until the peer's FIN."""
+    """Return the bytes received until the peer's FIN."""
     pieces = []
     while piece := client.recv(65536):
         pieces.append(piece)
@@ -34,7 +34,7 @@ def receive_to_end(client: socket.socket) -> bytes:
 
 
 def exchange(port: int, data: bytes, host: str = "::1") -> bytes:
-    """Send `data`, half-close, and return all that comes back."""
+    """Send `data`, half-close, and return the bytes received until the peer's FIN."""
     with connected(port, host) as client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""TLS servers that are not Twisted's: Python's ssl module in threads, every wait bounded."""
+"""TLS servers on Python's ssl module, without Twisted: a thread for each connection, every wait bounded."""
 
 import socket
 import ssl
@@ -11,44 +11,46 @@ from pathlib import Path
 from tests.support.certificates import Pair
 from tests.support.sockets import PATIENCE, RECORD
 
-Behaviour = Callable[[socket.socket], None]
-"""What a server does with a connection that was accepted."""
+Handler = Callable[[socket.socket], None]
+"""Serves one accepted connection, which is closed afterwards."""
 
 
 class TLSServer:
-    """Listens on a port of its own, on every address; each connection in a thread."""
+    """Listens on a free port of every address, and runs the handler for each connection in a thread."""
 
-    def __init__(self, behave: "Behaviour | None" = None, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, handler: "Handler | None" = None, context: ssl.SSLContext | None = None) -> None:
+        """Without `handler`, the server echoes one record over TLS, which needs a context."""
         self.context = context
         self.received = b""
         """Application bytes, of all connections."""
-        self.indicated: list[str | None] = []
-        """What SNI said."""
-        self.subjects: list[object] = []
-        """The subjects of clients' certificates."""
-        self.over = threading.Event()
-        self._behave = behave or self._echo_over_tls
+        self.server_names: list[str | None] = []
+        """The names in the clients' server_name extension (SNI); None: a client sent none."""
+        self.client_subjects: list[object] = []
+        """The subjects of the clients' certificates."""
+        self.stopped = threading.Event()
+        """Set by `stop`: a handler that waits for it holds its connection open until then."""
+        self._handler = handler or self._echo_over_tls
         self._listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
         self.port: int = self._listener.getsockname()[1]
         if context is not None:
-            context.sni_callback = lambda _, name, __: self.indicated.append(name)
+            context.sni_callback = lambda _, name, __: self.server_names.append(name)
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
-    def finish(self) -> None:
-        """Wait until every connection is done with."""
+    def join(self) -> None:
+        """Wait until every connection has ended."""
         for thread in tuple(self._threads[1:]):
             thread.join(PATIENCE)
             assert not thread.is_alive()
 
     def stop(self) -> None:
-        """End it all."""
-        self.over.set()
+        """Stop listening, and wait until every connection has ended."""
+        self.stopped.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(PATIENCE)
         self._listener.close()
-        self.finish()
+        self.join()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -60,20 +62,20 @@ class TLSServer:
     def _handle(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
         with connection, suppress(OSError):
-            self._behave(connection)
+            self._handler(connection)
 
     def _echo_over_tls(self, connection: socket.socket) -> None:
-        with self.shaken(connection) as client:
+        with self.handshake(connection) as client:
             self.echo(client)
             client.unwrap()
 
-    def shaken(self, connection: socket.socket) -> ssl.SSLSocket:
-        """Shake hands; return the connection."""
+    def handshake(self, connection: socket.socket) -> ssl.SSLSocket:
+        """Complete the TLS handshake; return the TLS connection."""
         assert self.context is not None
         client = self.context.wrap_socket(connection, server_side=True)
-        shown = client.getpeercert()
-        if shown:
-            self.subjects.append(shown["subject"])
+        certificate = client.getpeercert()
+        if certificate:
+            self.client_subjects.append(certificate["subject"])
         return client
 
     def echo(self, client: socket.socket) -> None:
@@ -92,12 +94,12 @@ def server_context(
     ciphers: str = "",
     client_ca: Path | None = None,
 ) -> ssl.SSLContext:
-    """Return the server's side of TLS; with `version`, that one only."""
+    """Return the context of a server; `version` is the only version it accepts, if it is given."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     if version is not None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that it is old is why it is asked for
+            warnings.simplefilter("ignore", DeprecationWarning)  # tests of old versions set them on purpose
             context.minimum_version = context.maximum_version = version
     if ciphers:
         context.set_ciphers(ciphers)
@@ -108,9 +110,9 @@ def server_context(
 
 
 @contextmanager
-def tls_server(behave: Behaviour | None = None, context: ssl.SSLContext | None = None) -> Iterator[TLSServer]:
-    """Give a server that listens; it is stopped afterwards."""
-    server = TLSServer(behave, context)
+def tls_server(handler: Handler | None = None, context: ssl.SSLContext | None = None) -> Iterator[TLSServer]:
+    """Yield a listening server; stop it afterwards."""
+    server = TLSServer(handler, context)
     try:
         yield server
     finally:

@@ -14,15 +14,15 @@ from echod.server.summary import REFUSALS, CloseReason
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
 
-EXCHANGE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
+RULES = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
 
 
 class AccessListTests(SynchronousTestCase):
-    def test_none_given_means_everyone(self) -> None:
+    def test_an_empty_list_admits_every_client(self) -> None:
         for host in ("192.0.2.1", "2001:db8::1", ""):
             self.assertTrue(AccessList(()).allows(host))
 
-    def test_networks(self) -> None:
+    def test_only_clients_of_the_networks_are_admitted(self) -> None:
         access = AccessList(("192.0.2.0/24", "2001:db8::/32", "198.51.100.7", "fe80::/10"))
         for host in ("192.0.2.1", "192.0.2.255", "2001:db8:1::1", "198.51.100.7", "fe80::1%eth0", ""):
             self.assertTrue(access.allows(host), host)
@@ -35,7 +35,7 @@ class AccessListTests(SynchronousTestCase):
         with self.assertRaises(ValueError):
             parse_network("::ffff:0:0/90")
 
-    def test_kinds(self) -> None:
+    def test_the_option_types_of_networks_and_choices(self) -> None:
         self.assertEqual(Network().from_text("192.0.2.0/24"), "192.0.2.0/24")
         for text in ("192.0.2.1/24", "x", "", 1):
             with self.assertRaises(ValueError):
@@ -53,10 +53,10 @@ class LimitsTestCase(SynchronousTestCase):
         self.observer = MemoryObserver()
         self.connections = Connections()
 
-    def factory(self, *allow: str, most: int | None = None, per_host: int | None = None) -> EchoFactory:
-        admission = Admission(AccessList(allow), most, per_host)
-        self.serving = ServerContext(EXCHANGE, self.clock, self.connections, admission, self.observer)
-        return EchoFactory(self.serving, "test")
+    def factory(self, *allow: str, limit: int | None = None, per_host: int | None = None) -> EchoFactory:
+        admission = Admission(AccessList(allow), limit, per_host)
+        self.context = ServerContext(RULES, self.clock, self.connections, admission, self.observer)
+        return EchoFactory(self.context, "test")
 
     def connect(self, factory: EchoFactory | ProxiedFactory, address: IAddress) -> MemoryTransport | None:
         connection = factory.buildProtocol(address)
@@ -71,8 +71,8 @@ class LimitsTestCase(SynchronousTestCase):
 
 
 class AdmissionTests(LimitsTestCase):
-    def test_limit_of_all(self) -> None:
-        factory = self.factory(most=2)
+    def test_the_limit_of_all_connections(self) -> None:
+        factory = self.factory(limit=2)
         first = self.connect(factory, self.v4("192.0.2.1"))
         self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.2")))
         self.assertIsNone(self.connect(factory, self.v4("192.0.2.3")))
@@ -82,7 +82,7 @@ class AdmissionTests(LimitsTestCase):
         first.reset()
         self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.3")))
 
-    def test_limit_of_one_host(self) -> None:
+    def test_the_limit_of_connections_from_one_host(self) -> None:
         factory = self.factory(per_host=2)
         transports = [self.connect(factory, self.v4("192.0.2.1")) for _ in range(3)]
         self.assertEqual([t is None for t in transports], [False, False, True])
@@ -93,28 +93,28 @@ class AdmissionTests(LimitsTestCase):
         transports[0].reset()
         self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.1")))
 
-    def test_unix_sockets_have_no_host(self) -> None:
+    def test_clients_of_unix_sockets_have_no_host_and_are_admitted(self) -> None:
         factory = self.factory("192.0.2.0/24", per_host=1)
         for _ in range(3):
             self.assertIsNotNone(self.connect(factory, UNIXAddress(None)))
 
-    def test_access_list(self) -> None:
+    def test_a_client_outside_the_access_list_is_refused(self) -> None:
         factory = self.factory("192.0.2.0/24")
         self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.1")))
         self.assertIsNone(self.connect(factory, self.v4("198.51.100.1")))
         self.assertEqual(self.observer.reasons, [CloseReason.NOT_ALLOWED])
 
-    def test_refusals_are_a_part_of_the_vocabulary(self) -> None:
+    def test_the_values_of_the_refusals(self) -> None:
         self.assertEqual({r.value for r in REFUSALS}, {"not-allowed", "too-many", "too-many-from-host"})
 
 
 class ProxiedTests(LimitsTestCase):
-    """The same limits, where the client's address comes in a PROXY header."""
+    """The same limits behind a proxy: the client's address is in the PROXY header."""
 
     def proxied(self, header: bytes, factory: EchoFactory | None = None) -> MemoryTransport | None:
         self.echo = factory or self.factory()
         transport = self.connect(
-            ProxiedFactory(self.serving, self.echo, self.echo), IPv4Address("TCP", "203.0.113.1", 9)
+            ProxiedFactory(self.context, self.echo, self.echo), IPv4Address("TCP", "203.0.113.1", 9)
         )
         if transport is not None and header:
             transport.receive(header)
@@ -123,12 +123,13 @@ class ProxiedTests(LimitsTestCase):
     def header(self, host: str) -> bytes:
         return f"PROXY TCP4 {host} 192.0.2.254 40000 3005\r\n".encode()
 
-    def check_nothing_is_left(self) -> None:
+    def check_clean_end(self) -> None:
+        """No delayed call is pending, and no connection is open or counted."""
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.connections), 0)
-        self.assertIsNone(self.serving.admission.full())
+        self.assertIsNone(self.context.admission.full())
 
-    def test_the_client_is_who_the_header_says(self) -> None:
+    def test_the_summary_has_the_address_in_the_header(self) -> None:
         transport = self.proxied(self.header("192.0.2.1") + RECORD[:100])
         assert transport is not None
         transport.receive(RECORD[100:])
@@ -137,16 +138,16 @@ class ProxiedTests(LimitsTestCase):
         self.assertEqual(self.observer.reasons, [CloseReason.ECHOED])
         self.assertEqual(self.observer.summaries[0].peer.host, "192.0.2.1")
         self.assertEqual(self.observer.summaries[0].bytes_received, 250)
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_the_proxys_own_connection(self) -> None:
+    def test_a_connection_of_the_proxy_has_the_proxys_address(self) -> None:
         transport = self.proxied(b"PROXY UNKNOWN\r\n")
         assert transport is not None
         transport.fin()
         self.assertEqual(self.observer.summaries[0].peer.host, "203.0.113.1")
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_refused_by_the_address_in_the_header(self) -> None:
+    def test_the_access_list_applies_to_the_address_in_the_header(self) -> None:
         factory = self.factory("192.0.2.0/24")
         transport = self.proxied(self.header("198.51.100.1") + RECORD, factory)
         assert transport is not None
@@ -154,10 +155,10 @@ class ProxiedTests(LimitsTestCase):
         self.assertEqual(transport.value(), b"")
         self.assertEqual(self.observer.reasons, [CloseReason.NOT_ALLOWED])
         self.assertEqual(self.observer.summaries[0].peer.host, "198.51.100.1")
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_headers_that_are_waited_for_count(self) -> None:
-        factory = self.factory(most=1)
+    def test_a_connection_without_its_header_counts_as_open(self) -> None:
+        factory = self.factory(limit=1)
         transport = self.proxied(b"PROXY ", factory)
         self.assertIsNone(self.proxied(b"", factory))
         self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY])
@@ -165,28 +166,28 @@ class ProxiedTests(LimitsTestCase):
         transport.receive(b"UNKNOWN\r\n" + RECORD)
         transport.fin()
         self.assertEqual(self.observer.reasons[1:], [CloseReason.ECHOED])
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_silence(self) -> None:
+    def test_an_incomplete_header_is_refused_at_its_deadline(self) -> None:
         self.proxied(b"PROXY ")
         self.clock.advance(HEADER_TIMEOUT)
         self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_garbage(self) -> None:
+    def test_bytes_that_are_not_a_header_are_refused(self) -> None:
         self.proxied(RECORD)
         self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
         self.assertEqual(self.observer.summaries[0].bytes_received, 250)
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_fin_before_anything(self) -> None:
+    def test_a_fin_without_bytes_is_no_data(self) -> None:
         transport = self.proxied(b"")
         assert transport is not None
         transport.fin()
         self.assertEqual(self.observer.reasons, [CloseReason.NO_DATA])
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_drain_waits_for_the_record_behind_the_header(self) -> None:
+    def test_a_drain_waits_for_the_record_after_the_header(self) -> None:
         transport = self.proxied(self.header("192.0.2.1")[:10])
         drained = self.connections.drain()
         assert transport is not None
@@ -196,12 +197,12 @@ class ProxiedTests(LimitsTestCase):
         transport.fin()
         self.assertEqual(transport.value(), RECORD)
         self.successResultOf(drained)
-        self.check_nothing_is_left()
+        self.check_clean_end()
 
-    def test_cut(self) -> None:
+    def test_a_connection_is_cut_before_its_header_is_complete(self) -> None:
         self.proxied(b"PROXY ")
         drained = self.connections.drain()
         self.connections.cut()
         self.successResultOf(drained)
         self.assertEqual(self.observer.reasons, [CloseReason.CUT])
-        self.check_nothing_is_left()
+        self.check_clean_end()

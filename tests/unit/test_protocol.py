@@ -14,29 +14,27 @@ from echod.server.admission import AccessList, Admission
 from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
-from echod.server.summary import CloseReason
+from echod.server.summary import CloseReason, ConnectionSummary
 from tests.support.memory import MemoryObserver, MemoryTransport
 from tests.support.sockets import RECORD
-from tests.unit.test_records import cut
+from tests.unit.test_records import split
 
-ONE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
-KEEP_ALIVE = replace(ONE, keep_alive=True)
+ONE_RECORD = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
+KEEP_ALIVE = replace(ONE_RECORD, keep_alive=True)
 STREAM = ServerConfiguration(stream=True).rules
 
 
 class Connection:
     """One connection over a memory transport, on a clock that the test steps."""
 
-    def __init__(
-        self, exchange: ExchangeRules, flushing: bool = True, transport: MemoryTransport | None = None
-    ) -> None:
+    def __init__(self, rules: ExchangeRules, flushing: bool = True, transport: MemoryTransport | None = None) -> None:
         self.clock = Clock()
         self.observer = MemoryObserver()
         self.connections = Connections()
         self.transport = transport or MemoryTransport(flushing)
         self.transport.peerAddr = IPv6Address("TCP", "::ffff:192.0.2.1", 40000)
         self.admission = Admission(AccessList(()), None, None)
-        context = ServerContext(exchange, self.clock, self.connections, self.admission, self.observer)
+        context = ServerContext(rules, self.clock, self.connections, self.admission, self.observer)
         self.factory = EchoFactory(context, "test")
         echo = self.factory.buildProtocol(self.transport.peerAddr)
         assert echo is not None
@@ -57,12 +55,13 @@ class Connection:
 
 
 class ProtocolTestCase(SynchronousTestCase):
-    def connect(self, exchange: ExchangeRules = ONE, flushing: bool = True) -> Connection:
-        self.connection = Connection(exchange, flushing)
-        self.addCleanup(self.check_nothing_is_left)
+    def connect(self, rules: ExchangeRules = ONE_RECORD, flushing: bool = True) -> Connection:
+        self.connection = Connection(rules, flushing)
+        self.addCleanup(self.check_clean_end)
         return self.connection
 
-    def check_nothing_is_left(self) -> None:
+    def check_clean_end(self) -> None:
+        """No delayed call is pending, no connection is open, and its end was reported once."""
         self.assertEqual(self.connection.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.connection.connections), 0)
         self.assertEqual(len(self.connection.reasons), 1)
@@ -70,10 +69,10 @@ class ProtocolTestCase(SynchronousTestCase):
 
 class OneRecordTests(ProtocolTestCase):
     @given(cuts=st.lists(st.integers(0, 600), max_size=12), size=st.integers(1, 600), excess=st.integers(0, 80))
-    def test_every_fragmentation(self, cuts: list[int], size: int, excess: int) -> None:
-        connection = self.connect(replace(ONE, record_size=size))
+    def test_a_record_is_echoed_at_every_fragmentation(self, cuts: list[int], size: int, excess: int) -> None:
+        connection = self.connect(replace(ONE_RECORD, record_size=size))
         data = bytes(n % 251 for n in range(size + excess))
-        for piece in cut(data, cuts):
+        for piece in split(data, cuts):
             if piece:
                 connection.send(piece)
         self.assertEqual(connection.echoed, data[:size])
@@ -84,14 +83,14 @@ class OneRecordTests(ProtocolTestCase):
     @given(cuts=st.lists(st.integers(0, 249), max_size=12), length=st.integers(0, 249))
     def test_an_incomplete_record_is_not_echoed(self, cuts: list[int], length: int) -> None:
         connection = self.connect()
-        for piece in cut(RECORD[:length], cuts):
+        for piece in split(RECORD[:length], cuts):
             if piece:
                 connection.send(piece)
         connection.transport.fin()
         self.assertEqual(connection.echoed, b"")
         self.assertEqual(connection.reasons, [CloseReason.INCOMPLETE if length else CloseReason.NO_DATA])
 
-    def test_the_end_is_told(self) -> None:
+    def test_the_summary_of_a_connection(self) -> None:
         connection = self.connect()
         connection.clock.advance(1.5)
         connection.send(RECORD + b"xyz")
@@ -102,7 +101,7 @@ class OneRecordTests(ProtocolTestCase):
         self.assertEqual((summary.records, summary.bytes_received, summary.bytes_sent), (1, 253, 250))
         self.assertEqual(summary.duration, 1.5)
 
-    def test_silence_ends_at_the_deadline(self) -> None:
+    def test_a_silent_connection_is_closed_at_the_deadline(self) -> None:
         connection = self.connect()
         connection.clock.advance(29.999)
         self.assertEqual(connection.reasons, [])
@@ -132,7 +131,7 @@ class OneRecordTests(ProtocolTestCase):
         self.assertFalse(connection.transport.aborted)
         self.assertEqual(connection.echoed, RECORD)
 
-    def test_the_linger_starts_when_the_echo_is_out(self) -> None:
+    def test_the_linger_starts_when_the_echo_is_sent(self) -> None:
         connection = self.connect(flushing=False)
         connection.send(RECORD)
         connection.clock.advance(20)
@@ -143,7 +142,7 @@ class OneRecordTests(ProtocolTestCase):
         connection.clock.advance(0.1)
         self.assertEqual(connection.reasons, [CloseReason.ECHOED])
 
-    def test_an_echo_that_is_not_taken_ends_at_the_deadline(self) -> None:
+    def test_a_client_that_does_not_read_its_echo_is_reset_at_the_deadline(self) -> None:
         connection = self.connect(flushing=False)
         connection.clock.advance(10)
         connection.send(RECORD)
@@ -153,7 +152,7 @@ class OneRecordTests(ProtocolTestCase):
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
         self.assertTrue(connection.transport.aborted)
 
-    def test_the_echo_of_a_half_closed_client_is_sent_before_the_close(self) -> None:
+    def test_a_half_closed_client_gets_its_echo_before_the_close(self) -> None:
         connection = self.connect(flushing=False)
         connection.send(RECORD)
         connection.transport.fin()
@@ -161,14 +160,14 @@ class OneRecordTests(ProtocolTestCase):
         connection.transport.flush()
         self.assertEqual(connection.reasons, [CloseReason.ECHOED])
 
-    def test_a_half_closed_client_that_does_not_take_it_ends_at_the_deadline(self) -> None:
+    def test_a_half_closed_client_that_does_not_read_its_echo_is_reset_at_the_deadline(self) -> None:
         connection = self.connect(flushing=False)
         connection.send(RECORD)
         connection.transport.fin()
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
 
-    def test_resets(self) -> None:
+    def test_a_reset_ends_the_connection(self) -> None:
         for sent in (b"", RECORD[:100], RECORD):
             connection = self.connect()
             if sent:
@@ -176,12 +175,12 @@ class OneRecordTests(ProtocolTestCase):
             connection.transport.reset()
             self.assertEqual(connection.reasons, [CloseReason.RESET])
 
-    def test_a_transport_without_half_close(self) -> None:
+    def test_a_transport_that_cannot_half_close(self) -> None:
         connection = self.connect()
         connection.echo.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(connection.reasons, [CloseReason.NO_DATA])
 
-    def test_a_fault_of_the_servers_own(self) -> None:
+    def test_an_error_of_the_server_is_the_reason_error(self) -> None:
         connection = self.connect()
         connection.echo.connectionLost(Failure(ZeroDivisionError()))
         self.assertEqual(connection.reasons, [CloseReason.ERROR])
@@ -192,14 +191,14 @@ class KeepAliveTests(ProtocolTestCase):
     def test_every_whole_record_is_echoed(self, cuts: list[int], length: int) -> None:
         connection = self.connect(KEEP_ALIVE)
         data = bytes(n % 251 for n in range(length))
-        for piece in cut(data, cuts):
+        for piece in split(data, cuts):
             if piece:
                 connection.send(piece)
         connection.transport.fin()
         self.assertEqual(connection.echoed, data[: length - length % 250])
         self.assertEqual(connection.observer.summaries[0].records, length // 250)
 
-    def test_reasons(self) -> None:
+    def test_the_close_reason_when_the_client_closes(self) -> None:
         for sent, reason in (
             (b"", CloseReason.NO_DATA),
             (RECORD[:1], CloseReason.INCOMPLETE),
@@ -223,21 +222,21 @@ class KeepAliveTests(ProtocolTestCase):
         connection.clock.advance(0.1)
         self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
 
-    def test_idle_after_a_record(self) -> None:
+    def test_a_silent_connection_is_idle_after_a_record(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.send(RECORD)
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.IDLE])
 
-    def test_idle_before_any_record_is_a_timeout(self) -> None:
+    def test_a_silent_connection_times_out_before_the_first_record(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
 
-    def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
+    def test_a_client_that_does_not_read_is_paused_and_reset_at_the_deadline(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         self.assertEqual(connection.transport.producerState, "paused")
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
@@ -246,26 +245,26 @@ class KeepAliveTests(ProtocolTestCase):
     def test_a_client_that_reads_again_is_resumed(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         connection.transport.flush()
         self.assertEqual(connection.transport.producerState, "producing")
         connection.transport.fin()
         self.assertEqual(connection.reasons, [CloseReason.ECHOED])
 
-    def test_an_unsent_echo_outlasts_no_deadline(self) -> None:
+    def test_an_unsent_echo_is_reset_after_the_deadline_and_the_linger(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
-        connection.send(RECORD)  # too little to be paused for
+        connection.send(RECORD)  # too few bytes for the transport to pause its producer
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [])
         connection.clock.advance(LINGER)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
 
-    def test_small_echoes_are_not_held_back(self) -> None:
+    def test_keep_alive_switches_nagles_algorithm_off(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         self.assertTrue(connection.transport.nodelay)
         connection.transport.fin()
 
-    def test_stop_producing_leaves_the_rest_to_connection_lost(self) -> None:
+    def test_stop_producing_is_a_no_op(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.echo.stopProducing()
         connection.transport.reset()
@@ -274,11 +273,11 @@ class KeepAliveTests(ProtocolTestCase):
 
 class StreamTests(ProtocolTestCase):
     @given(cuts=st.lists(st.integers(0, 900), max_size=12), length=st.integers(1, 900))
-    def test_every_piece_is_echoed_as_it_comes(self, cuts: list[int], length: int) -> None:
+    def test_every_piece_is_echoed_as_it_is_received(self, cuts: list[int], length: int) -> None:
         connection = self.connect(STREAM)
         data = bytes(n % 251 for n in range(length))
         echoed = b""
-        for piece in cut(data, cuts):
+        for piece in split(data, cuts):
             if piece:
                 connection.send(piece)
                 echoed += piece
@@ -296,15 +295,15 @@ class StreamTests(ProtocolTestCase):
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.IDLE])
 
-    def test_a_client_that_does_not_read_is_paused_and_then_cut(self) -> None:
+    def test_a_client_that_does_not_read_is_paused_and_reset_at_the_deadline(self) -> None:
         connection = self.connect(STREAM, flushing=False)
         connection.send(b"x" * 100_000)
-        connection.transport.clog()
+        connection.transport.fill()
         self.assertEqual(connection.transport.producerState, "paused")
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.STALLED])
 
-    def test_a_drain_waits_for_a_moment_without_bytes(self) -> None:
+    def test_a_drain_ends_after_the_quiet_time_without_bytes(self) -> None:
         connection = self.connect(STREAM)
         connection.send(b"abc")
         connection.echo.drain()
@@ -318,7 +317,7 @@ class StreamTests(ProtocolTestCase):
         connection.transport.fin()
         self.assertEqual(connection.reasons, [CloseReason.DRAINED])
 
-    def test_a_drain_ends_what_never_began(self) -> None:
+    def test_a_drain_ends_a_stream_without_bytes_after_the_quiet_time(self) -> None:
         connection = self.connect(STREAM)
         connection.echo.drain()
         connection.clock.advance(QUIET)
@@ -327,9 +326,9 @@ class StreamTests(ProtocolTestCase):
 
 
 class DrainTests(ProtocolTestCase):
-    def test_a_record_under_way_is_finished(self) -> None:
-        for exchange in (ONE, KEEP_ALIVE):
-            connection = self.connect(exchange)
+    def test_a_record_in_progress_is_finished(self) -> None:
+        for rules in (ONE_RECORD, KEEP_ALIVE):
+            connection = self.connect(rules)
             connection.send(RECORD[:100])
             connection.echo.drain()
             self.assertEqual(connection.reasons, [])
@@ -338,14 +337,14 @@ class DrainTests(ProtocolTestCase):
             self.assertEqual(connection.echoed, RECORD)
             self.assertEqual(connection.reasons, [CloseReason.ECHOED])
 
-    def test_a_new_connection_gets_its_one_record(self) -> None:
+    def test_a_connection_without_a_record_may_still_send_one(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.echo.drain()
         connection.send(RECORD * 2)
         connection.transport.fin()
         self.assertEqual(connection.echoed, RECORD)
 
-    def test_keep_alive_between_two_records_ends_when_it_is_quiet(self) -> None:
+    def test_a_connection_between_two_records_ends_after_the_quiet_time(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.send(RECORD)
         connection.echo.drain()
@@ -355,10 +354,10 @@ class DrainTests(ProtocolTestCase):
         connection.transport.fin()
         self.assertEqual(connection.reasons, [CloseReason.DRAINED])
 
-    def test_a_paused_connection_gets_its_echo_before_the_end(self) -> None:
+    def test_a_paused_connection_gets_its_echoes_before_the_end(self) -> None:
         connection = self.connect(KEEP_ALIVE, flushing=False)
         connection.send(RECORD * 300)
-        connection.transport.clog()
+        connection.transport.fill()
         connection.echo.drain()
         connection.clock.advance(QUIET)
         self.assertFalse(connection.transport.write_shut)
@@ -368,7 +367,7 @@ class DrainTests(ProtocolTestCase):
         self.assertEqual(connection.echoed, RECORD * 300)
         self.assertEqual(connection.reasons, [CloseReason.DRAINED])
 
-    def test_a_record_on_its_way_is_echoed(self) -> None:
+    def test_a_record_that_arrives_within_the_quiet_time_is_echoed(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.send(RECORD)
         connection.echo.drain()
@@ -378,7 +377,7 @@ class DrainTests(ProtocolTestCase):
         self.assertEqual(connection.echoed, RECORD * 2)
         self.assertEqual(connection.reasons, [CloseReason.ECHOED])
 
-    def test_a_record_that_begins_meanwhile_has_its_deadline(self) -> None:
+    def test_a_record_that_begins_within_the_quiet_time_has_its_full_timeout(self) -> None:
         connection = self.connect(KEEP_ALIVE)
         connection.send(RECORD)
         connection.echo.drain()
@@ -388,7 +387,7 @@ class DrainTests(ProtocolTestCase):
         connection.clock.advance(30)
         self.assertEqual(connection.reasons, [CloseReason.TIMEOUT])
 
-    def test_cut(self) -> None:
+    def test_a_cut_connection_has_the_reason_cut(self) -> None:
         connection = self.connect()
         connection.send(RECORD[:100])
         connection.echo.cut()
@@ -396,11 +395,11 @@ class DrainTests(ProtocolTestCase):
 
 
 class FaultTests(ProtocolTestCase):
-    def test_an_observer_that_fails_leaves_no_connection_behind(self) -> None:
+    def test_a_connection_is_discarded_if_its_observer_fails(self) -> None:
         connection = self.connect()
 
-        def fail(_: object) -> None:
-            connection.observer.summaries.append(_)  # type: ignore[arg-type]  # a summary
+        def fail(summary: ConnectionSummary) -> None:
+            connection.observer.summaries.append(summary)
             raise ZeroDivisionError
 
         connection.echo._owner._notify = fail  # type: ignore[attr-defined]  # the factory's
@@ -409,7 +408,7 @@ class FaultTests(ProtocolTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.successResultOf(drained)
 
-    def test_a_connection_that_fails_as_it_is_made_is_counted_once(self) -> None:
+    def test_a_connection_whose_start_fails_is_counted_once(self) -> None:
         class Broken(MemoryTransport):
             def setTcpNoDelay(self, enabled: bool) -> None:
                 raise OSError
@@ -435,7 +434,7 @@ class FaultTests(ProtocolTestCase):
         with socket.socket() as handle:
             connection = Connection(KEEP_ALIVE, transport=SocketTransport())
             self.connection = connection
-            self.addCleanup(self.check_nothing_is_left)
+            self.addCleanup(self.check_clean_end)
             connection.send(RECORD)
             connection.echo.drain()
             name = "TCP_CORK"

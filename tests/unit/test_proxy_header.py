@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.addresses import HostPort
 from echod.server.proxy_header import MalformedHeader, ProxyHeaderReader, ProxyInfo
-from tests.unit.test_records import cut
+from tests.unit.test_records import split
 
 LONGEST = 536
 """Bytes of the longest header of version 2 that a receiver must accept (section 2.2)."""
@@ -36,7 +36,7 @@ HEADERS = {
         ":".join(["ffff"] * 8), 65535
     ),
     b"PROXY UNKNOWN\r\n": None,
-    b"PROXY UNKNOWN ffff::1 whatever it says 1 2\r\n": None,
+    b"PROXY UNKNOWN ffff::1 ignored words 1 2\r\n": None,
     v2(0x21, 0x11, IPV4): HostPort("192.0.2.7", 40000),
     v2(0x21, 0x11, IPV4, b"\x04\x00\x01x"): HostPort("192.0.2.7", 40000),
     v2(0x21, 0x21, IPV6): HostPort("2001:db8::7", 40000),
@@ -84,11 +84,11 @@ MALFORMED = {
 
 
 class HeaderTests(SynchronousTestCase):
-    def test_whole(self) -> None:
+    def test_a_header_in_one_piece(self) -> None:
         for header, client in HEADERS.items():
             self.assertEqual(ProxyHeaderReader().feed(header), ProxyInfo(client, b""), header)
 
-    def test_bytewise_and_what_follows_is_left(self) -> None:
+    def test_a_header_byte_by_byte_and_the_bytes_after_it(self) -> None:
         for header, client in HEADERS.items():
             reader = ProxyHeaderReader()
             for n in range(len(header) - 1):
@@ -104,20 +104,20 @@ class HeaderTests(SynchronousTestCase):
     @given(header=st.sampled_from(sorted(HEADERS)), rest=st.binary(max_size=300), cuts=st.lists(st.integers(0, 700)))
     def test_every_fragmentation(self, header: bytes, rest: bytes, cuts: list[int]) -> None:
         reader = ProxyHeaderReader()
-        pieces = iter(cut(header + rest, cuts))
+        pieces = iter(split(header + rest, cuts))
         for piece in pieces:
             info = reader.feed(piece)
             if info is not None:
                 self.assertEqual(info.client, HEADERS[header])
                 self.assertEqual(info.rest + b"".join(pieces), rest)
 
-    def test_malformed(self) -> None:
+    def test_a_malformed_header_in_one_piece(self) -> None:
         for header, rule in MALFORMED.items():
             with self.assertRaises(MalformedHeader, msg=header) as raised:
                 ProxyHeaderReader().feed(header)
             self.assertEqual(str(raised.exception), rule, header)
 
-    def test_malformed_bytewise(self) -> None:
+    def test_a_malformed_header_byte_by_byte(self) -> None:
         for header in MALFORMED:
             reader = ProxyHeaderReader()
             with self.assertRaises(MalformedHeader, msg=header):
@@ -125,7 +125,7 @@ class HeaderTests(SynchronousTestCase):
                     reader.feed(header[n : n + 1])
 
     @given(st.binary(max_size=200).map(lambda tail: SIGNATURE + tail) | st.binary(max_size=120))
-    def test_anything_at_all_is_understood_or_malformed_and_bounded(self, data: bytes) -> None:
+    def test_any_bytes_are_parsed_or_refused_and_the_held_bytes_are_bounded(self, data: bytes) -> None:
         reader = ProxyHeaderReader()
         try:
             info = reader.feed(data)

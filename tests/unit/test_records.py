@@ -8,8 +8,8 @@ from echod.client.matcher import first_difference
 from echod.server.exchange import RecordBuffer
 
 
-def cut(data: bytes, cuts: list[int]) -> list[bytes]:
-    """Return `data` in pieces, cut at `cuts`."""
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    """Return `data` in pieces, split at the offsets `cuts`."""
     edges = [0, *sorted(min(c, len(data)) for c in cuts), len(data)]
     return [data[a:b] for a, b in pairwise(edges)]
 
@@ -19,16 +19,16 @@ class RecordBufferTests(SynchronousTestCase):
     def test_any_fragmentation_gives_the_same_records(self, size: int, data: bytes, cuts: list[int]) -> None:
         buffer = RecordBuffer(size)
         records = b""
-        fed = 0
-        for piece in cut(data, cuts):
+        received = 0
+        for piece in split(data, cuts):
             whole = buffer.feed(piece)
-            fed += len(piece)
+            received += len(piece)
             records += whole
             self.assertEqual(len(whole) % size, 0)
-            self.assertEqual(buffer.pending, fed % size)
+            self.assertEqual(buffer.pending, received % size)
         self.assertEqual(records, data[: len(data) - len(data) % size])
 
-    def test_bytewise(self) -> None:
+    def test_a_record_is_complete_at_its_last_byte(self) -> None:
         buffer = RecordBuffer(3)
         self.assertEqual([buffer.feed(bytes([b])) for b in b"abcde"], [b"", b"", b"abc", b"", b""])
         self.assertEqual(buffer.pending, 2)
@@ -37,7 +37,7 @@ class RecordBufferTests(SynchronousTestCase):
         data = b"abcdef"
         self.assertIs(RecordBuffer(3).feed(data), data)
 
-    def test_nothing_gives_nothing(self) -> None:
+    def test_no_bytes_give_no_records(self) -> None:
         self.assertEqual(RecordBuffer(3).feed(b""), b"")
 
 

@@ -20,12 +20,12 @@ from echod.server.tls import ServerTLS, TLSFiles
 from tests.support.certificates import Authority, Pair
 
 
-def offered(tls: ServerTLS) -> int:
-    """Return the serial number of the certificate that a new client is shown."""
+def offered_serial(tls: ServerTLS) -> int:
+    """Return the serial number of the certificate that a new client receives."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     client = SSL.Connection(context, None)
     client.set_connect_state()
-    server = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]  # it does not look at the protocol
+    server = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]  # it does not use the protocol
     server.set_accept_state()
     for _ in range(4):
         for one, other in ((client, server), (server, client)):
@@ -48,72 +48,73 @@ class ServerTLSTests(SynchronousTestCase):
 
     def files(self, **changed: object) -> TLSFiles:
         files = {"certificate": str(self.pair.certificate), "key": str(self.pair.key), "client_ca": None}
-        return TLSFiles(**(files | changed))  # type: ignore[arg-type]  # tests give what they like
+        return TLSFiles(**(files | changed))  # type: ignore[arg-type]  # the tests pass the right types
 
-    def written(self, name: str, content: bytes) -> str:
+    def file(self, name: str, content: bytes) -> str:
         path = self.directory / name
         path.write_bytes(content)
         return str(path)
 
     def key_file(self, key: PrivateKeyTypes, encryption: KeySerializationEncryption) -> str:
-        return self.written("other.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        return self.file("other.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
 
-    def refused(self, **changed: object) -> str:
+    def error(self, **changed: object) -> str:
+        """Return the error's text, one line, of the files with these changes."""
         with self.assertRaises(ConfigurationError) as refused:
             ServerTLS(self.files(**changed))
         self.assertNotIn("\n", str(refused.exception))
         return str(refused.exception)
 
-    def test_loaded_again(self) -> None:
+    def test_a_reload_offers_the_new_certificate(self) -> None:
         tls = ServerTLS(self.files())
-        before = offered(tls)
+        before = offered_serial(tls)
         self.authority.issue("localhost", file="server")
-        self.assertEqual(offered(tls), before)
+        self.assertEqual(offered_serial(tls), before)
         tls.reload()
-        self.assertNotEqual(offered(tls), before)
+        self.assertNotEqual(offered_serial(tls), before)
 
-    def test_what_is_bad_keeps_the_old(self) -> None:
+    def test_a_reload_of_a_bad_file_keeps_the_old_certificate(self) -> None:
         tls = ServerTLS(self.files())
-        before = offered(tls)
+        before = offered_serial(tls)
         for content in (b"garbage", b""):
             self.pair.certificate.write_bytes(content)
             with self.assertRaises(ConfigurationError):
                 tls.reload()
-            self.assertEqual(offered(tls), before)
+            self.assertEqual(offered_serial(tls), before)
 
-    def test_key_in_the_certificates_file_and_chain(self) -> None:
-        both = self.written(
+    def test_one_file_with_key_certificate_and_chain(self) -> None:
+        both = self.file(
             "both.pem",
             self.pair.key.read_bytes() + self.pair.certificate.read_bytes() + self.authority.certificate.read_bytes(),
         )
         ServerTLS(self.files(certificate=both, key=None))
 
-    def test_unreadable(self) -> None:
+    def test_the_error_of_an_unreadable_file(self) -> None:
         for option in ("certificate", "key", "client_ca"):
-            said = self.refused(**{option: "/nosuch"})
-            self.assertEqual(said, f"tls-{option.replace('_', '-')}: cannot read /nosuch: No such file or directory")
+            error = self.error(**{option: "/nosuch"})
+            self.assertEqual(error, f"tls-{option.replace('_', '-')}: cannot read /nosuch: No such file or directory")
 
-    def test_not_pem(self) -> None:
-        garbage = self.written("garbage.pem", b"garbage")
-        self.assertIn("contains no PEM certificate", self.refused(certificate=garbage))
-        self.assertIn("contains no PEM private key", self.refused(key=garbage))
-        self.assertIn("contains no PEM certificate", self.refused(client_ca=garbage))
+    def test_the_error_of_a_file_that_is_not_pem(self) -> None:
+        garbage = self.file("garbage.pem", b"garbage")
+        self.assertIn("contains no PEM certificate", self.error(certificate=garbage))
+        self.assertIn("contains no PEM private key", self.error(key=garbage))
+        self.assertIn("contains no PEM certificate", self.error(client_ca=garbage))
 
-    def test_another_certificates_key(self) -> None:
+    def test_the_key_of_another_certificate_is_refused(self) -> None:
         other: Pair = self.authority.issue("localhost", file="other")
-        self.assertIn("is not the key of the certificate", self.refused(key=str(other.key)))
+        self.assertIn("is not the key of the certificate", self.error(key=str(other.key)))
 
     def test_an_encrypted_key_is_refused(self) -> None:
         key = self.key_file(ec.generate_private_key(ec.SECP256R1()), BestAvailableEncryption(b"secret"))
-        self.assertIn("is encrypted; passphrases are not supported", self.refused(key=key))
+        self.assertIn("is encrypted; passphrases are not supported", self.error(key=key))
 
-    def test_a_key_of_no_use(self) -> None:
+    def test_a_key_that_cannot_sign_is_refused(self) -> None:
         key = self.key_file(x25519.X25519PrivateKey.generate(), NoEncryption())
-        self.assertIn("tls-key: ", self.refused(key=key))
+        self.assertIn("tls-key: ", self.error(key=key))
 
 
 class ConfigurationTests(SynchronousTestCase):
-    def test_a_listener_needs_a_certificate_and_the_other_way_round(self) -> None:
+    def test_a_tls_listener_requires_a_certificate_and_the_reverse(self) -> None:
         for options in ({"tls_port": 1}, {"tls_listen": ("tcp:1",)}, {"tls_certificate": "x"}, {"tls_client_ca": "x"}):
             with self.assertRaises(ConfigurationError):
                 ServerConfiguration(**options)

@@ -32,12 +32,14 @@ KEEP_ALIVE = ExchangeRules(record_size=250, timeout=30.0, keep_alive=True, linge
 
 @implementer(IListeningPort)
 class MemoryPort:
+    """A listening port; `stopping` is the result of its `stopListening`."""
+
     def __init__(self, stopping: "Deferred[None] | None" = None) -> None:
         self.listening = True
         self._stopping = stopping
 
     def startListening(self) -> None:
-        raise AssertionError("it listens already")
+        raise AssertionError("the port listens already")
 
     def stopListening(self) -> "Deferred[None] | None":
         self.listening = False
@@ -49,6 +51,8 @@ class MemoryPort:
 
 @implementer(IStreamServerEndpoint)
 class MemoryEndpoint:
+    """An endpoint; `result` is the result of its `listen`."""
+
     def __init__(self, result: "Deferred[Any]") -> None:
         self.result = result
 
@@ -56,7 +60,7 @@ class MemoryEndpoint:
         return self.result
 
 
-def serving(clock: Clock, connections: Connections, observer: IConnectionObserver) -> ServerContext:
+def server_context(clock: Clock, connections: Connections, observer: IConnectionObserver) -> ServerContext:
     return ServerContext(
         rules=KEEP_ALIVE,
         clock=clock,
@@ -72,15 +76,17 @@ class ServiceTestCase(SynchronousTestCase):
         self.observer = MemoryObserver()
         self.connections = Connections()
         self.supervisor = MemorySupervisor()
-        self.loaded = 0
+        self.loads = 0
+        """How many times the file was loaded."""
         self.bad_file = False
-        self.given_up: list[str] = []
+        self.given_up = 0
+        """How many times the service ended the process."""
         self.log = EventLoggingObserver()
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
 
     def factory(self) -> EchoFactory:
-        return EchoFactory(serving(self.clock, self.connections, self.observer), "test")
+        return EchoFactory(server_context(self.clock, self.connections, self.observer), "test")
 
     def service(self, *results: "Deferred[Any]") -> EchoService:
         listeners = [Listener(f"test {n}", MemoryEndpoint(d), self.factory()) for n, d in enumerate(results)]
@@ -91,11 +97,14 @@ class ServiceTestCase(SynchronousTestCase):
             self.supervisor,
             DRAIN_TIMEOUT,
             reloaders=[("file", self.load)],
-            give_up=lambda: self.given_up.append("given up"),
+            give_up=self.give_up,
         )
 
+    def give_up(self) -> None:
+        self.given_up += 1
+
     def load(self) -> None:
-        self.loaded += 1
+        self.loads += 1
         if self.bad_file:
             raise ConfigurationError("tls-key: is bad")
 
@@ -111,47 +120,46 @@ class ServiceTestCase(SynchronousTestCase):
 
 
 class ListeningTests(ServiceTestCase):
-    def test_it_listens_before_privileges_are_shed(self) -> None:
-        listening: list[str] = []
+    def test_the_privileged_start_listens_and_the_start_does_not_listen_again(self) -> None:
         waiting: Deferred[Any] = Deferred()
         service = self.service(waiting)
         service.privilegedStartService()
+        self.assertEqual(self.logged(), "")
         waiting.callback(MemoryPort())
         service.startService()
-        self.assertEqual(listening, [])
-        self.assertIn("listening on {address}", self.logged())
+        self.assertEqual(self.logged().count("listening on {address}"), 1)
 
-    def test_start_alone_listens_too(self) -> None:
+    def test_a_start_without_a_privileged_start_listens(self) -> None:
         port = MemoryPort()
         service = self.service(succeed(port))
         service.startService()
         self.successResultOf(service.stopService())
         self.assertFalse(port.listening)
 
-    def test_a_listener_that_fails_leaves_none_listening(self) -> None:
+    def test_nothing_listens_if_one_listener_fails(self) -> None:
         port = MemoryPort()
-        taken = CannotListenError("", 3005, OSError(errno.EADDRINUSE, "with Twisted's words around it"))
+        taken = CannotListenError("", 3005, OSError(errno.EADDRINUSE, "text that Twisted puts around it"))
         service = self.service(succeed(port), fail(taken))
         with self.assertRaises(ListenError) as refused:
             service.privilegedStartService()
         self.assertEqual(str(refused.exception), f"cannot listen on test 1: {os.strerror(errno.EADDRINUSE).lower()}")
         self.assertFalse(port.listening)
 
-    def test_a_failure_without_an_error_number(self) -> None:
+    def test_the_error_of_a_failure_without_an_error_number(self) -> None:
         with self.assertRaises(ListenError) as refused:
             self.service(fail(ValueError("no such thing"))).privilegedStartService()
         self.assertEqual(str(refused.exception), "cannot listen on test 0: no such thing")
 
-    def test_a_failure_that_comes_late_ends_the_daemon(self) -> None:
+    def test_a_listener_that_fails_later_ends_the_daemon(self) -> None:
         waiting: Deferred[Any] = Deferred()
         self.service(waiting).privilegedStartService()
         waiting.errback(OSError(errno.EACCES, ""))
-        self.assertEqual(self.given_up, ["given up"])
+        self.assertEqual(self.given_up, 1)
         self.assertIn("{problem}", self.logged())
 
 
 class StoppingTests(ServiceTestCase):
-    def test_it_waits_for_records_in_flight(self) -> None:
+    def test_a_stop_waits_for_records_in_progress(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         transport = self.connect()
@@ -164,7 +172,7 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_idle_keep_alive_connections_end_soon(self) -> None:
+    def test_idle_keep_alive_connections_end_after_the_quiet_time(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         transport = self.connect()
@@ -175,7 +183,7 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.observer.reasons, [CloseReason.DRAINED])
 
-    def test_what_overstays_is_cut(self) -> None:
+    def test_connections_are_cut_at_the_drain_timeout(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         self.connect()
@@ -187,12 +195,12 @@ class StoppingTests(ServiceTestCase):
         self.assertEqual(self.observer.reasons, [CloseReason.CUT])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_stop_before_start(self) -> None:
+    def test_a_stop_before_the_start(self) -> None:
         service = self.service(succeed(MemoryPort()))
         self.successResultOf(service.stopService())
-        self.assertEqual(self.supervisor.told, [])
+        self.assertEqual(self.supervisor.notifications, [])
 
-    def test_stop_between_listening_and_start(self) -> None:
+    def test_a_stop_between_listening_and_the_start(self) -> None:
         port = MemoryPort()
         service = self.service(succeed(port))
         service.privilegedStartService()
@@ -200,7 +208,7 @@ class StoppingTests(ServiceTestCase):
         self.assertFalse(port.listening)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_cut_does_not_wait(self) -> None:
+    def test_a_cut_ends_the_drain_at_once(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         self.connect()
@@ -208,10 +216,10 @@ class StoppingTests(ServiceTestCase):
         service.cut()
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        service.cut()  # nothing is left, nothing is said
+        service.cut()  # without a connection it logs nothing
         self.assertEqual(self.logged().count("cutting"), 1)
 
-    def test_it_waits_for_the_listeners_to_close(self) -> None:
+    def test_a_stop_waits_for_the_listeners_to_close(self) -> None:
         closing: Deferred[None] = Deferred()
         service = self.service(succeed(MemoryPort(closing)))
         service.startService()
@@ -220,7 +228,7 @@ class StoppingTests(ServiceTestCase):
         closing.callback(None)
         self.successResultOf(stopped)
 
-    def test_a_connection_that_was_accepted_during_the_drain_gets_one_record(self) -> None:
+    def test_a_connection_accepted_during_the_drain_gets_one_echo(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         self.connect()
@@ -233,44 +241,44 @@ class StoppingTests(ServiceTestCase):
         self.successResultOf(stopped)
 
 
-class SupervisedTests(ServiceTestCase):
-    def test_ready_when_the_reactor_turns_then_stopping_then_stopped(self) -> None:
+class SupervisorTests(ServiceTestCase):
+    def test_ready_in_the_reactors_first_turn_then_stopping_then_stopped(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
-        self.assertEqual(self.supervisor.told, [])
+        self.assertEqual(self.supervisor.notifications, [])
         self.clock.advance(0)
         transport = self.connect()
         self.assertEqual(service.status(), "listening on 192.0.2.1:3005; 1 connection(s) open")
         stopped = service.stopService()
-        self.assertEqual(self.supervisor.told[1:], ["stopping"])
+        self.assertEqual(self.supervisor.notifications[1:], ["stopping"])
         transport.reset()
         self.successResultOf(stopped)
         self.assertEqual(
-            self.supervisor.told,
+            self.supervisor.notifications,
             ["ready: listening on 192.0.2.1:3005; 0 connection(s) open", "stopping", "stopped"],
         )
 
-    def test_stopped_before_it_was_ready(self) -> None:
+    def test_a_stop_before_the_first_turn_sends_no_ready(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.startService()
         self.successResultOf(service.stopService())
         self.clock.advance(0)
-        self.assertEqual(self.supervisor.told, ["stopping", "stopped"])
+        self.assertEqual(self.supervisor.notifications, ["stopping", "stopped"])
 
-    def test_reload(self) -> None:
+    def test_a_reload_loads_the_files_again_and_notifies_the_supervisor(self) -> None:
         service = self.service(succeed(MemoryPort()))
         service.reload()
-        self.assertEqual((self.loaded, self.supervisor.told), (0, []))
+        self.assertEqual((self.loads, self.supervisor.notifications), (0, []))
         service.startService()
         self.clock.advance(0)
-        self.supervisor.told.clear()
+        self.supervisor.notifications.clear()
         service.reload()
-        self.assertEqual((self.loaded, self.supervisor.told[0]), (1, "reloading"))
-        self.assertIn("ready", self.supervisor.told[1])
+        self.assertEqual((self.loads, self.supervisor.notifications[0]), (1, "reloading"))
+        self.assertIn("ready", self.supervisor.notifications[1])
         self.bad_file = True
         service.reload()
         self.assertIn("stays as it was", self.logged())
-        self.assertEqual(len(self.supervisor.told), 4)
+        self.assertEqual(len(self.supervisor.notifications), 4)
 
 
 class DualStackEndpointTests(SynchronousTestCase):
@@ -281,27 +289,28 @@ class DualStackEndpointTests(SynchronousTestCase):
         return reactor
 
     def factory(self) -> EchoFactory:
-        return EchoFactory(serving(Clock(), Connections(), NullObserver()), "test")
+        return EchoFactory(server_context(Clock(), Connections(), NullObserver()), "test")
 
-    def test_the_socket_is_adopted_listening_and_non_blocking(self) -> None:
-        seen: list[tuple[int, int, bool]] = []
+    def test_the_adopted_socket_listens_for_ipv6_and_ipv4_with_the_backlog(self) -> None:
+        created: list[tuple[int, int, bool]] = []
 
         def create_server(*args: Any, **options: Any) -> socket.socket:
-            made = socket.create_server(*args, **options)
-            v6only = made.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-            seen.append((v6only, options["backlog"], made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1))
-            return made
+            server = socket.create_server(*args, **options)
+            v6only = server.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            listens = server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+            created.append((v6only, options["backlog"], listens))
+            return server
 
         reactor = self.listen("::", create_server=create_server)
-        self.assertEqual(seen, [(0, 10, True)])
+        self.assertEqual(created, [(0, 10, True)])
         self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET6])
 
-    def test_one_address_is_that_address(self) -> None:
+    def test_the_family_of_the_socket_is_that_of_its_address(self) -> None:
         for interface, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
             reactor = self.listen(interface)
             self.assertEqual([f for _, f, _ in _adopted(reactor)], [family])
 
-    def test_no_ipv6_on_this_host(self) -> None:
+    def test_a_host_without_ipv6_listens_for_ipv4_and_logs_it(self) -> None:
         def create_server(address: tuple[str, int], *, family: int, **options: Any) -> socket.socket:
             if family == socket.AF_INET6:
                 raise OSError(errno.EAFNOSUPPORT, "no IPv6")
@@ -314,7 +323,7 @@ class DualStackEndpointTests(SynchronousTestCase):
         self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET])
         self.assertIn("no IPv6", str([event["log_format"] for event in log]))
 
-    def test_no_ipv6_where_an_ipv6_address_was_asked_for(self) -> None:
+    def test_another_address_than_the_default_fails_if_its_family_is_missing(self) -> None:
         def create_server(*_: Any, **__: Any) -> socket.socket:
             raise OSError(errno.EAFNOSUPPORT, "no IPv6")
 
@@ -322,12 +331,12 @@ class DualStackEndpointTests(SynchronousTestCase):
             endpoint = DualStackEndpoint(MemoryReactorClock(), interface, 1, 10, create_server=create_server)
             self.failureResultOf(endpoint.listen(self.factory()), OSError)
 
-    def test_shown(self) -> None:
+    def test_the_text_of_an_endpoint(self) -> None:
         self.assertEqual(str(DualStackEndpoint(MemoryReactorClock(), "::", 3005, 10)), "[::]:3005")
 
 
 class EndpointStringTests(SynchronousTestCase):
-    def test_explained_in_one_line(self) -> None:
+    def test_the_error_of_a_bad_string_is_one_line(self) -> None:
         for text in ("tcp", "tcp:x", "nosuch:1", "tcp:3005:interface=::", "tcp:1:2:3:4:5", "ssl:1"):
             with self.assertRaises(ConfigurationError, msg=text) as refused:
                 endpoint_from_string(MemoryReactorClock(), text)
@@ -342,7 +351,7 @@ class EndpointStringTests(SynchronousTestCase):
 
 
 class AssemblyTests(SynchronousTestCase):
-    def test_endpoint_strings_take_the_place_of_the_port(self) -> None:
+    def test_endpoint_strings_replace_the_port(self) -> None:
         reactor: Any = MemoryReactorClock()
         configuration = ServerConfiguration(transport="stock", listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
         service = make_service(configuration, reactor)
@@ -357,7 +366,7 @@ class AssemblyTests(SynchronousTestCase):
             with self.assertRaises(ListenError):
                 taken.privilegedStartService()
 
-    def test_observed(self) -> None:
+    def test_the_observer_receives_the_summary_with_the_listeners_name(self) -> None:
         reactor: Any = MemoryReactorClock()
         observer = MemoryObserver()
         service = make_service(ServerConfiguration(transport="stock", listen=("tcp:1",)), reactor, observer=observer)

@@ -31,8 +31,8 @@ class AcceptPause:
         self._timer: IDelayedCall | None = None
         self._logged_at: float | None = None
         self._failures = 0
-        # A private name, but a failed accept is reported nowhere else. A port without it retries and logs as in
-        # Twisted.
+        # A private name, because Twisted reports a failed accept in its log only. A port without the attribute retries
+        # and logs as Twisted does.
         if hasattr(self._port, "_logger"):
             self._port._logger = Logger(namespace="twisted.internet.tcp", observer=self)  # noqa: SLF001 - see above
 

@@ -40,14 +40,16 @@ class IDaemonReactor(IReactorCore, IReactorTCP, IReactorSocket, IReactorTime):
 
 
 @dataclass(frozen=True)
-class _Place:
-    """An endpoint of the configuration, and the protocols spoken there."""
+class _ListenerOptions:
+    """The options of one listener: its endpoint, and the protocols of its connections."""
 
     name: str
     endpoint: IStreamServerEndpoint
     tls: bool
     proxied: bool = False
+    """Whether each connection begins with a PROXY header."""
     inherited: bool = False
+    """As in `Listener`."""
 
 
 def listener_reactor(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
@@ -88,7 +90,7 @@ def make_service(
     sockets = sockets or listener_reactor(configuration, reactor)
     tls = None if configuration.tls_certificate is None else ServerTLS(_tls_files(configuration))
     return EchoService(
-        [_listener(context, place, tls) for place in _places(configuration, sockets)],
+        [_listener(context, options, tls) for options in _listener_options(configuration, sockets)],
         connections,
         reactor,
         NullSupervisor() if supervisor is None else supervisor,
@@ -99,24 +101,26 @@ def make_service(
     )
 
 
-def _places(configuration: ServerConfiguration, reactor: IDaemonReactor) -> list[_Place]:
-    places = [_from_string(reactor, each, tls=False) for each in configuration.listen]
-    if not places:
-        places.append(_dual_stack(reactor, configuration, configuration.port, tls=False))
+def _listener_options(configuration: ServerConfiguration, reactor: IDaemonReactor) -> list[_ListenerOptions]:
+    listeners = [_from_string(reactor, each, tls=False) for each in configuration.listen]
+    if not listeners:
+        listeners.append(_dual_stack(reactor, configuration, configuration.port, tls=False))
     if configuration.tls_port is not None:
-        places.append(_dual_stack(reactor, configuration, configuration.tls_port, tls=True))
-    return places + [_from_string(reactor, each, tls=True) for each in configuration.tls_listen]
+        listeners.append(_dual_stack(reactor, configuration, configuration.tls_port, tls=True))
+    return listeners + [_from_string(reactor, each, tls=True) for each in configuration.tls_listen]
 
 
-def _dual_stack(reactor: IDaemonReactor, configuration: ServerConfiguration, port: int, *, tls: bool) -> _Place:
+def _dual_stack(
+    reactor: IDaemonReactor, configuration: ServerConfiguration, port: int, *, tls: bool
+) -> _ListenerOptions:
     interface = configuration.interface
     endpoint = DualStackEndpoint(reactor, interface, port, configuration.backlog, reuse_port=configuration.reuse_port)
-    return _Place(str(endpoint), endpoint, tls)
+    return _ListenerOptions(str(endpoint), endpoint, tls)
 
 
-def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _Place:
+def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerOptions:
     inner = text.removeprefix(_PROXY)
-    return _Place(
+    return _ListenerOptions(
         name=text,
         endpoint=endpoint_from_string(reactor, inner),
         tls=tls,
@@ -125,15 +129,15 @@ def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _Place:
     )
 
 
-def _listener(context: ServerContext, place: _Place, tls: ServerTLS | None) -> Listener:
-    echo = EchoFactory(context, place.name, TLSEchoProtocol if place.tls else EchoProtocol)
+def _listener(context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None) -> Listener:
+    echo = EchoFactory(context, options.name, TLSEchoProtocol if options.tls else EchoProtocol)
     factory: IProtocolFactory = echo
-    if place.tls:
+    if options.tls:
         assert tls is not None, "a configuration with a TLS listener has a certificate"
         factory = TLSListenerFactory(tls, echo, context.clock)
-    if place.proxied:
+    if options.proxied:
         factory = ProxiedFactory(context, echo, factory)
-    return Listener(place.name, place.endpoint, factory, place.inherited)
+    return Listener(options.name, options.endpoint, factory, options.inherited)
 
 
 def _tls_files(configuration: ServerConfiguration) -> TLSFiles:

@@ -22,7 +22,7 @@ class Connections:
     """The open connections of one daemon, of all its listeners."""
 
     def __init__(self, limit: int | None = None) -> None:
-        """`limit` is the number of connections that `Admission` admits, for display; None: no limit."""
+        """`limit` is the limit of open connections, for display: `Admission` enforces it. None: no limit."""
         self.limit = limit
         self._open: set[Connection] = set()
         self._draining = False

@@ -2,7 +2,7 @@
 
 A delayed call for each connection would take 400 bytes and 5 µs (measured: callLater and cancel, Twisted 26.10), for a
 connection that nearly always ends in time. So the deadlines of one second are kept in one set; when that second begins,
-each one left in it gets a delayed call. Every deadline passes at its own moment.
+each one left in it gets a delayed call. Every deadline passes at its exact time.
 """
 
 from typing import Protocol
@@ -25,7 +25,7 @@ class DeadlineOwner(Protocol):
 
 
 class Second:
-    """The deadlines that pass within one second, or did so when they were armed."""
+    """The deadlines within one second. Some may have been set to a later time since they were armed."""
 
     __slots__ = ("number", "owners")
 
@@ -45,9 +45,9 @@ class Deadlines:
         self._clock = clock
         self._seconds: dict[int, Second] = {}
         self._kept = 0
-        """How many deadlines are in `_seconds`."""
+        """The number of deadlines in `_seconds`."""
         self._current = 0
-        """The present second: its deadlines, and those of earlier seconds, have delayed calls of their own."""
+        """The present second. Each deadline in it, or before it, has a delayed call."""
         self._tick: IDelayedCall | None = None
 
     def arm(self, owner: DeadlineOwner, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Deadlines:
         owner.due = now + seconds
         before = owner.slot
         if isinstance(before, Second) and before.number <= owner.due:
-            return  # the earlier second finds it in time
+            return  # when that second begins, the deadline is kept again, by its new time
         self._keep(owner, now)
         self._release(before, owner)
 
@@ -70,7 +70,7 @@ class Deadlines:
             self._current = int(now)
         number = int(owner.due)
         if number <= self._current:
-            # Clamped at 0: the time may have passed already, if the process slept or the clock was read a while ago.
+            # At least 0, because the time may have passed: the process may have slept since the clock was read.
             owner.slot = self._clock.callLater(max(0.0, owner.due - now), self._passed, owner)
             return
         second = self._seconds.get(number)
@@ -105,10 +105,7 @@ class Deadlines:
             owner.deadline_passed()
 
     def _schedule_tick(self, now: float) -> None:
-        """Schedule the beginning of the next second.
-
-        `_current` was taken from `now`, so that second is still to come.
-        """
+        """Schedule the beginning of the next second, which is after `now`: `_current` is the second of `now`."""
         self._tick = self._clock.callLater(self._current + 1 - now, self._begin_second)
 
     def _begin_second(self) -> None:

@@ -1,4 +1,4 @@
-"""What a listener makes its connections with."""
+"""The factory of a listener's connections, and the context that all listeners of a daemon share."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -21,7 +21,7 @@ __all__ = ["EchoFactory", "ServerContext", "host_port"]
 
 @dataclass(frozen=True)
 class ServerContext:
-    """What the connections of all listeners of one daemon share."""
+    """The objects that the connections of all listeners of one daemon share."""
 
     rules: ExchangeRules
     clock: IReactorTime
@@ -69,7 +69,7 @@ class EchoFactory(Factory):
         return cls(context, "standalone")
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
-        """Make the connection of the client at `addr`. None: it is refused, and the transport closes its socket."""
+        """Make the protocol of the client at `addr`. None: the client is refused, and Twisted closes its socket."""
         peer = host_port(addr)
         refusal = self._context.admission.refusal(peer.host)
         if refusal is not None:
@@ -129,5 +129,5 @@ class EchoFactory(Factory):
 
 
 def host_port(address: object) -> HostPort:
-    """Return a Twisted address as echod shows it; one without a host, as of a Unix socket, has an empty one."""
+    """Return a Twisted address for display. The host is empty if it has none, as the address of a Unix socket."""
     return HostPort(display_host(getattr(address, "host", "")), getattr(address, "port", 0))

@@ -12,11 +12,11 @@ __all__ = ["IConnectionObserver", "NullObserver", "Observers"]
 class IConnectionObserver(Interface):
     """Receives the summary of each connection, once, when it ends.
 
-    The access log, the metrics and the tests' memory are observers; the server imports none of them.
+    The access log, the metrics and the fake of the tests are observers; the server imports none of them.
     """
 
     def connection_ended(summary: ConnectionSummary) -> None:  # noqa: N805 - an interface's methods take no self
-        """Handle the summary. An exception is logged, and changes nothing for the connection."""
+        """Handle the summary. An exception is logged, and has no effect on the connection."""
 
 
 @implementer(IConnectionObserver)

@@ -49,7 +49,7 @@ def close_without_loss(port: IListeningPort) -> None:
         _drop_new_clients(closing.socket)
     closing.numberAccepts = _ALL  # the port adapts it to recent accepts: it is 1 after a quiet time
     closing.doRead()
-    # What stopListening would do in the next turn, when the queue may have new connections.
+    # stopListening would do the same in the next turn, when the queue may have new connections.
     closing.stopReading()
     closing.connectionLost(Failure(ConnectionDone()))
 
@@ -57,5 +57,6 @@ def close_without_loss(port: IListeningPort) -> None:
 def _drop_new_clients(listening: socket.socket) -> None:
     program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
     steps = len(_DROP_SYN) // 8
-    with contextlib.suppress(OSError):  # a kernel without socket filters: a client may be reset, as with a plain close
+    # OSError: the kernel has no socket filters; a client may then be reset, as with a plain close.
+    with contextlib.suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", steps, ctypes.addressof(program)))

@@ -1,12 +1,12 @@
 """The protocol of one TCP connection: it reports events to the exchange and carries out its actions.
 
-What happens when is the exchange's decision (`echod.server.exchange`). How it is done is here:
+The exchange (`echod.server.exchange`) decides which actions follow an event. They are carried out in this way:
 
 - The echo is followed by a lingering close. The kernel answers a close with unread input by a reset, and a reset can
   overtake the echo (RFC 1122 section 4.2.2.13). So the sending side is closed, further input is read and discarded, and
   the connection is closed when the client closes or the linger ends.
 - With keep-alive the protocol is the transport's producer: while the client does not read, nothing more is read from
-  it, and memory stays bounded.
+  it, so memory is bounded.
 - A deadline is armed from accept until the connection ends, so no client holds a connection for longer than its
   deadlines.
 """
@@ -25,14 +25,14 @@ from zope.interface import implementer
 from echod.common.addresses import HostPort
 from echod.server.config import ExchangeRules
 from echod.server.deadlines import Deadlines, Slot
-from echod.server.exchange import ECHO_AND_WAIT, Action, Event, Exchange
+from echod.server.exchange import ECHO_AND_WAIT, Exchange
+from echod.server.exchange_states import Action, Event
 from echod.server.summary import TLSFacts, TLSFailure
 
 __all__ = ["ConnectionOwner", "EchoProtocol"]
 
 _IN_ORDER = (ConnectionDone, ConnectionAborted)
-"""A transport's reasons for an end that a side wanted: the client's close, the server's close, the server's abort."""
-
+"""The reasons that a transport gives for an end in order: a close by the client or the server, the server's abort."""
 
 # A member of an Enum costs 0.1 µs to look up (measured, CPython 3.11), and these stand in the path of every connection.
 _WRITE, _WRITE_LAST = Action.WRITE, Action.WRITE_LAST
@@ -83,7 +83,7 @@ class EchoProtocol(Exchange, Protocol):
     transport: IEchoTransport
 
     _always_pausable = False
-    """Whether the transport pauses the protocol also if the connection has one record only."""
+    """Whether the protocol is the transport's producer without keep-alive too."""
 
     def __init__(self, owner: ConnectionOwner, peer: HostPort) -> None:
         self.peer = peer
@@ -99,7 +99,7 @@ class EchoProtocol(Exchange, Protocol):
         owner = self._owner
         rules = owner.rules
         Exchange.__init__(self, rules, owner.waits, owner.seconds())
-        # Before any step that may raise: the end of the connection must find it counted, and its deadline armed.
+        # Before any step that may raise, because `connectionLost` removes the connection and disarms its deadline.
         owner.deadlines.arm(self, owner.timeout)
         owner.connection_opened(self)
         if rules.keep_alive:
@@ -115,7 +115,7 @@ class EchoProtocol(Exchange, Protocol):
         now = owner.seconds()
         actions, echo = self.receive(data, now)
         if actions is ECHO_AND_WAIT:
-            # Nearly every read of a keep-alive connection: carried out here, without a look-up for each action.
+            # Nearly every read of a keep-alive connection: carried out here, to save a look-up for each action.
             self.transport.write(echo)
             self.due = now + owner.timeout
             return
@@ -130,7 +130,7 @@ class EchoProtocol(Exchange, Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End the exchange."""
         self._owner.deadlines.disarm(self)
-        self.take(self._end_event(reason))  # which has no actions
+        self.take(self._end_event(reason))  # the end has no actions
         self._owner.connection_closed(self)
 
     # Deadlines
@@ -191,8 +191,8 @@ class EchoProtocol(Exchange, Protocol):
     def _send_fin_with_the_next_bytes(self) -> None:
         """Put the FIN into the last echo's segment: the client then knows from the echo that it was the last one.
 
-        A client that saw the echo first would send another record, which nobody reads. On systems without TCP_CORK it
-        may do so: only Linux has it (tcp(7)).
+        A client that receives the echo before the FIN sends another record, which is discarded. Only Linux has TCP_CORK
+        (tcp(7)): on other systems that can happen.
         """
         cork: int | None = getattr(socket, "TCP_CORK", None)
         handle = getattr(self.transport, "getHandle", lambda: None)()
@@ -223,8 +223,8 @@ class EchoProtocol(Exchange, Protocol):
     def _arm_linger(self) -> None:
         self._owner.deadlines.arm(self, self._owner.rules.linger)
 
-    # Functions and not methods of one connection, which would be objects more for each; overridden in a subclass as a
-    # whole.
+    # Functions and not bound methods, which would be additional objects for each connection. A subclass overrides the
+    # whole table.
     _STEPS: ClassVar[Mapping[Action, Callable[[Any], None]]] = {
         Action.HALF_CLOSE: _half_close,
         Action.CLOSE: _close,
@@ -242,7 +242,7 @@ class EchoProtocol(Exchange, Protocol):
             self.resumeProducing()
 
     def _end_event(self, lost: Failure) -> Event:
-        """Return the event that a transport's reason for the end of the connection is."""
+        """Return the event for the reason that the transport gives for the end of the connection."""
         if isinstance(lost.value, _IN_ORDER):
             return _END
         return Event.RESET if isinstance(lost.value, ConnectionLost) else Event.FAULT

@@ -108,7 +108,7 @@ class HeaderProtocol(Protocol):
     # Connection
 
     def drain(self) -> None:
-        """No-op: the header has its own deadline, and the record after it is drained in its turn."""
+        """No-op: the header has its own deadline, and the connection that follows it is drained when it opens."""
 
     def cut(self) -> None:
         """Reset the connection."""

@@ -1,4 +1,4 @@
-"""The daemon's life as a Twisted service: listen, serve, reload, drain, end."""
+"""The daemon as a Twisted service: it listens, serves, reloads its files, and drains before it stops."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class _OpenListener:
 
 
 class EchoService(Service):
-    """Listens from `privilegedStartService` on, and drains in `stopService`."""
+    """Listens from `privilegedStartService` on; drains the connections in `stopService`."""
 
     _log = Logger()
 
@@ -85,7 +85,7 @@ class EchoService(Service):
     def privilegedStartService(self) -> None:
         """Listen, while the process may still bind ports below 1024.
 
-        Raises ListenError, and then nothing listens: a daemon without one of its listeners must not seem to run.
+        Raises ListenError, and then nothing listens: a daemon that lacks one of its listeners must not appear to run.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         for listener in self._listeners:
@@ -137,7 +137,7 @@ class EchoService(Service):
         self.connections.cut()
 
     def reload(self) -> None:
-        """Load the files again that may change while the daemon runs. A bad file changes nothing, and is logged."""
+        """Load the reloadable files again. For a bad file an error is logged, and the old content stays in use."""
         if not self.running:
             return
         self._supervisor.reloading()
@@ -145,7 +145,7 @@ class EchoService(Service):
         self._supervisor.ready(self.status)
 
     def run_reloaders(self, reloaders: Sequence[tuple[str, Callable[[], None]]]) -> None:
-        """Call some of the functions that `reload` calls. A bad file changes nothing, and is logged."""
+        """Call these reloaders. For a bad file an error is logged, and the old content stays in use."""
         for name, load in reloaders:
             try:
                 load()
@@ -170,7 +170,7 @@ class EchoService(Service):
         def fail(failure: Failure) -> None:
             nonlocal failed
             failed = ListenError(f"cannot listen on {listener.name}: {system_error_text(failure.value)}")
-            if not starting:  # an endpoint that failed later, when no caller can catch the error
+            if not starting:  # the endpoint failed after the call, so no caller can catch the error
                 self._log.critical("{problem}", problem=failed)
                 self._give_up()
 
@@ -193,7 +193,7 @@ class EchoService(Service):
 
 async def _close(listener: _OpenListener) -> None:
     if not listener.listener.inherited and IReadDescriptor.providedBy(listener.port):
-        close_without_loss(listener.port)  # which may begin a pause
+        close_without_loss(listener.port)  # a failed accept in it begins a pause
         listener.pause.stop()
         return
     listener.pause.stop()
@@ -203,13 +203,13 @@ async def _close(listener: _OpenListener) -> None:
 
 
 def listening_address(port: IListeningPort, name: str) -> str:
-    """Return the address of `port` for display; `name` if it has none, as a Unix socket."""
+    """Return the address of `port` for display; `name` if the port has no host, as a Unix socket."""
     address = host_port(port.getHost())
     return str(address) if address.host else name
 
 
 def system_error_text(problem: BaseException | None) -> str:
-    """Return the operating system's words for a failure, without Twisted's around them."""
+    """Return the operating system's text for an error, without the text that Twisted adds."""
     inner = getattr(problem, "socketError", problem)
     if isinstance(inner, OSError) and inner.errno:
         return os.strerror(inner.errno).lower()

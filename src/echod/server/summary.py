@@ -92,7 +92,7 @@ class TLSFacts:
 
 
 class ConnectionSummary(NamedTuple):
-    """What one connection did. Made once, when it has ended."""
+    """The facts of one connection, from accept to its end. Made once, when it has ended."""
 
     peer: HostPort
     listener: str
@@ -102,11 +102,11 @@ class ConnectionSummary(NamedTuple):
     """Records echoed."""
     bytes_received: int
     bytes_sent: int
-    """Bytes of the echoes handed to the transport, also of an echo that the client did not receive."""
+    """Bytes of the echoes handed to the transport, including an echo that the client did not receive."""
     duration: float
     """Seconds from accept to the end, on a monotonic clock."""
     tls: TLSFacts | None = None
     tls_failure: TLSFailure | None = None
-    """Why the TLS handshake failed; None: it succeeded, or there was none."""
+    """Why the TLS handshake failed; None: it succeeded, or the connection has no TLS."""
     waited: float = 0.0
     """Sum of the wait times of its records, in seconds; 0 if they are not counted."""

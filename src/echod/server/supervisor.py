@@ -16,7 +16,7 @@ STATUS_INTERVAL = 10.0
 """Seconds between two status notifications, if the unit has no watchdog."""
 
 RETRY = 0.1
-"""Seconds until a datagram is sent again for which systemd's queue was full."""
+"""Seconds until a datagram is sent again, after systemd's queue was full."""
 
 
 class ISupervisor(Interface):
@@ -72,7 +72,7 @@ class Systemd:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], clock: IReactorTime) -> Self | None:
-        """Return the systemd of the environment's variables; None: they name none."""
+        """Return the systemd whose socket is named in `environment`, by NOTIFY_SOCKET; None: no socket is named."""
         address = environment.get("NOTIFY_SOCKET")
         if not address:
             return None
@@ -110,7 +110,7 @@ class Systemd:
 
     def _notify_watchdog(self, status: Callable[[], str]) -> None:
         if self._queue:
-            return  # systemd's queue is full: what waits is sent first
+            return  # systemd's queue is full: the waiting datagrams are sent first
         if self._stopping:
             self._send("WATCHDOG=1")  # without a status: no listener is left to name
         else:
@@ -122,10 +122,10 @@ class Systemd:
             self._send_queued()
 
     def _send_queued(self) -> None:
-        """Send the datagrams that wait, in their order.
+        """Send the waiting datagrams, in their order.
 
-        If systemd's queue is full, they are sent later: systemd would kill a daemon whose READY it lost. sd_notify(3)
-        blocks in that case; a reactor must not.
+        If systemd's queue is full, they are sent later, because systemd would kill a daemon whose READY was lost.
+        sd_notify(3) blocks in that case; a reactor must not.
         """
         self._retry = None
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagrams:
@@ -137,5 +137,5 @@ class Systemd:
                     self._retry = self._clock.callLater(RETRY, self._send_queued)
                     return
                 except OSError:
-                    pass  # the daemon serves also if its supervisor does not listen
+                    pass  # systemd does not listen: the daemon serves without it
                 del self._queue[0]

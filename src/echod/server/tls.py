@@ -25,7 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.server.exchange import Action, Event, State
+from echod.server.exchange_states import Action, Event, State
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import TLSFacts, TLSFailure
 from echod.tls.contexts import new_context, show_certificate
@@ -80,7 +80,7 @@ class ServerTLS:
 
     @property
     def not_after(self) -> float:
-        """When the certificate that new connections get expires, in seconds since the epoch."""
+        """The time at which the certificate of new connections expires, in seconds since the epoch."""
         certificate = SSL.Connection(self._context, None).get_certificate(as_cryptography=True)
         assert certificate is not None, "a context has a certificate"
         return certificate.not_valid_after_utc.timestamp()
@@ -116,7 +116,7 @@ class TLSEchoProtocol(EchoProtocol):
 
     _always_pausable = True
     _half_close_waits = False
-    """Whether close_notify waits, because the client does not read the echo before it."""
+    """Whether close_notify is delayed, because the client does not read the echo before it."""
     _close_notify_sent = False
     _tcp_closing = False
     """Whether the TCP connection is being closed, with or without the client's close_notify."""
@@ -192,7 +192,7 @@ class TLSEchoProtocol(EchoProtocol):
         if lost.check(SSL.Error):
             return Event.TLS_FAILURE
         if self.reason is not None and lost.check(ConnectionLost):
-            return Event.END  # Twisted's reason for a close_notify that the client never sent
+            return Event.END  # Twisted's reason if the client sent no close_notify
         return super()._end_event(lost)
 
 
@@ -201,10 +201,10 @@ def _failure_of(lost: Failure) -> TLSFailure:
     if not lost.check(SSL.Error) or lost.check(SSL.SysCallError, SSL.ZeroReturnError):
         return TLSFailure.INCOMPLETE
     problems = lost.value.args[0] if lost.value is not None and lost.value.args else ()
-    for _, _, words in problems:
-        if words in _FAILURES:
-            return _FAILURES[words]
-        if " alert " in words:
+    for _, _, text in problems:
+        if text in _FAILURES:
+            return _FAILURES[text]
+        if " alert " in text:
             return TLSFailure.CLIENT_REFUSED
     return TLSFailure.OTHER
 

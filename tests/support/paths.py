@@ -1,4 +1,4 @@
-"""The ways into a daemon: plain TCP, behind a proxy, TLS of each version, with a client for each."""
+"""The paths into a daemon: plain TCP, the PROXY protocol, TLS of each version; a client and the options for each."""
 
 import socket
 import struct
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 PEER = "192.0.2.77"
-"""The client's address that the PROXY headers tell."""
+"""The client's address in the PROXY headers."""
 
 V1_HEADER = f"PROXY TCP4 {PEER} 192.0.2.1 40000 3005\r\n".encode()
 V2_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(
@@ -38,7 +38,7 @@ V2_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(
 
 @dataclass
 class Files:
-    """Where the certificates are."""
+    """The paths of the PEM files."""
 
     authority: Path
     server: Path
@@ -51,20 +51,23 @@ class Client:
     """A blocking TCP client."""
 
     def __init__(self, port: int, header: bytes = b"") -> None:
+        """Connect; send `header`, a PROXY header or no bytes."""
         self.socket = socket.create_connection(("::1", port), timeout=PATIENCE)
         self.socket.sendall(header)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def receive(self, most: int) -> bytes:
-        return self.socket.recv(most)
+    def receive(self, limit: int) -> bytes:
+        """Return 1 to `limit` bytes; none at the end of the input."""
+        return self.socket.recv(limit)
 
-    def end(self) -> None:
-        """Say that nothing more will be sent."""
+    def half_close(self) -> None:
+        """Close the sending side."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
+        """Close with a reset."""
         abort(self.socket)
 
     def close(self) -> None:
@@ -72,7 +75,7 @@ class Client:
 
 
 class TLSClient(Client):
-    """A blocking TLS client that can say close_notify and read on."""
+    """A blocking TLS client. It sends close_notify before its FIN, and can read after it."""
 
     def __init__(self, port: int, context: SSL.Context) -> None:
         super().__init__(port)
@@ -89,15 +92,15 @@ class TLSClient(Client):
     def send(self, data: bytes) -> None:
         self.tls.sendall(data)
 
-    def receive(self, most: int) -> bytes:
+    def receive(self, limit: int) -> bytes:
         try:
-            return self.tls.recv(most)
+            return self.tls.recv(limit)
         except SSL.ZeroReturnError:
             return b""
 
-    def end(self) -> None:
+    def half_close(self) -> None:
         self.tls.shutdown()
-        super().end()
+        super().half_close()
 
     def close(self) -> None:
         with suppress(SSL.Error):
@@ -106,13 +109,14 @@ class TLSClient(Client):
 
 
 class AbruptTLSClient(TLSClient):
-    """A TLS client whose FIN comes without a close_notify."""
+    """A TLS client that sends its FIN without a close_notify."""
 
-    def end(self) -> None:
+    def half_close(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
 
 
 def context_of(files: Files, version: int, certificate: bool = False) -> SSL.Context:
+    """Return a client's context for one version of TLS, with the client's certificate if `certificate`."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(version)
     context.set_max_proto_version(version)
@@ -134,14 +138,17 @@ PATHS: dict[str, Callable[[int, Files], Client]] = {
     "tls-1.3-abrupt": lambda port, files: AbruptTLSClient(port, context_of(files, SSL.TLS1_3_VERSION)),
     "mutual-tls": lambda port, files: TLSClient(port, context_of(files, SSL.TLS1_3_VERSION, certificate=True)),
 }
+"""Functions that connect to a port and return the client, by the name of the path."""
 
 
 def receive_to_end(client: Client) -> Iterator[bytes]:
+    """Yield the received bytes until the end of the input."""
     while piece := client.receive(65536):
         yield piece
 
 
 def receive(client: Client, size: int) -> bytes:
+    """Return `size` received bytes; fewer if the input ends before."""
     received = b""
     while len(received) < size and (piece := client.receive(size - len(received))):
         received += piece
@@ -149,6 +156,7 @@ def receive(client: Client, size: int) -> bytes:
 
 
 def options_of(path: str, port: int, files: Files) -> dict[str, Any]:
+    """Return the server's options for a listener on `port` of one of the PATHS."""
     if path == "tcp":
         return {"port": port}
     if path.startswith("haproxy"):
