@@ -1,10 +1,15 @@
 """Exact texts, types and bounds of pure modules. Each test fails with a mutant that all other tests let live."""
 
+from collections import Counter
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.client.outcomes import Outcome
+from echod.common.assertions import ROUND_TRIP, parse_assertion
 from echod.common.option_types import Flag, Seconds, SizeRange
 from echod.load.schedule import Arrival
 from echod.load.search import Search
+from echod.load.statistics import LoadStatistics, Slice
 
 
 class OptionTypeTests(SynchronousTestCase):
@@ -24,6 +29,11 @@ class OptionTypeTests(SynchronousTestCase):
         self.assertEqual(Seconds(), Seconds(zero=False))
 
 
+class AssertionTests(SynchronousTestCase):
+    def test_a_bound_is_kept_to_the_nanosecond(self) -> None:
+        self.assertEqual(parse_assertion("p99<0.12345us", (ROUND_TRIP,)).bound, 0.123)
+
+
 class ArrivalTests(SynchronousTestCase):
     def test_the_values_of_the_option(self) -> None:
         self.assertEqual([arrival.value for arrival in Arrival], ["uniform", "poisson"])
@@ -38,3 +48,13 @@ class SearchTests(SynchronousTestCase):
             tried.append(search.rate)
             search.record(held=search.rate <= 1001)
         self.assertEqual(tried, [1000, 2000, 1500, 1250, 1125, 1062, 1031])
+
+
+class LoadStatisticsTests(SynchronousTestCase):
+    def test_a_run_is_not_interrupted_at_its_start(self) -> None:
+        self.assertIs(LoadStatistics(1).interrupted, False)
+
+    def test_the_rate_before_the_first_interval_is_0(self) -> None:
+        statistics = LoadStatistics(2)
+        statistics.add(Slice(0, 0.5, outcomes=Counter({Outcome.ECHOED: 10})))
+        self.assertEqual((statistics.echoed, statistics.rate), (10, 0.0))
