@@ -1,10 +1,13 @@
 """Exact texts, types and bounds of pure modules. Each test fails with a mutant that all other tests let live."""
 
+import struct
+import zlib
 from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.outcomes import Outcome
+from echod.client.record import HEADER_SIZE, Header, opaque, read_header
 from echod.common.assertions import ROUND_TRIP, parse_assertion
 from echod.common.option_types import Flag, Seconds, SizeRange
 from echod.load.schedule import Arrival
@@ -32,6 +35,20 @@ class OptionTypeTests(SynchronousTestCase):
 class AssertionTests(SynchronousTestCase):
     def test_a_bound_is_kept_to_the_nanosecond(self) -> None:
         self.assertEqual(parse_assertion("p99<0.12345us", (ROUND_TRIP,)).bound, 0.123)
+
+
+class RecordTests(SynchronousTestCase):
+    def test_a_record_of_any_bytes_has_no_header(self) -> None:
+        self.assertIs(opaque(1, bytes(HEADER_SIZE)).described, False)
+
+    def test_another_magic_or_version_is_no_header_even_with_the_right_checksum(self) -> None:
+        for magic, version, header in (
+            (b"ECHD", 1, Header(2, 3, 4, HEADER_SIZE)),
+            (b"ECHX", 1, None),
+            (b"ECHD", 2, None),
+        ):
+            fields = struct.pack("!4sB3xQQQI", magic, version, 2, 3, 4, HEADER_SIZE)
+            self.assertEqual(read_header(fields + struct.pack("!I", zlib.crc32(fields))), header)
 
 
 class ArrivalTests(SynchronousTestCase):
