@@ -310,6 +310,12 @@ class NewExchangeTests(SynchronousTestCase):
         exchange.on_deadline()
         self.assertIs(exchange.reason, CloseReason.TIMEOUT)
 
+    def test_records_are_counted_in_whole_numbers_and_not_in_a_stream(self) -> None:
+        for rules, length, records in ((KEEP_ALIVE, 3 * SIZE, "3"), (STREAM, 9, "0")):
+            exchange = Exchange(rules, None, 0.0)
+            exchange.receive(bytes(length), 0.0)
+            self.assertEqual((exchange.bytes_sent, str(exchange.records)), (length, records))
+
     def test_there_is_no_echo_of_a_part(self) -> None:
         exchange = Exchange(ONE, None, 0.0)
         self.assertEqual(exchange.receive(b"x", 0.0), ((), b""))
