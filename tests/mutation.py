@@ -3,8 +3,8 @@
 The operators are mutmut's; the runner is not. `mutmut run` mutates what undecorated functions do when tests call them.
 It leaves out what a module computes when it is imported, such as the exchange's table, enums, constants and the
 declarations of options, and every property. Cosmic Ray mutates all lines, but has no operator for arguments, texts and
-assignments, of which a table consists: 341 of its 405 mutants of server/exchange replaced binary operators, most of them
-the `|` of annotations and the `**` of dictionaries. So each mutant here is a whole module, in a process of its own that
+assignments, of which a table consists: 341 of its 405 mutants of server/exchange replaced binary operators, mostly the
+`|` of annotations and the `**` of dictionaries. So each mutant here is a whole module, in a process of its own that
 imports it before the tests.
 
 Not mutated: docstrings, annotations, imports, decorators, `__all__`, `__slots__`, the usage texts of options, and the
