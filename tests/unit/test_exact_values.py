@@ -1,5 +1,6 @@
 """Exact texts, types and bounds of pure modules. Each test fails with a mutant that all other tests let live."""
 
+import json
 import struct
 import zlib
 from collections import Counter
@@ -8,11 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.outcomes import Outcome
 from echod.client.record import HEADER_SIZE, Header, opaque, read_header
+from echod.common.addresses import HostPort
 from echod.common.assertions import ROUND_TRIP, parse_assertion
+from echod.common.histogram import Histogram
 from echod.common.option_types import Flag, Seconds, SizeRange
 from echod.load.schedule import Arrival
 from echod.load.search import Search
 from echod.load.statistics import LoadStatistics, Slice
+from echod.ping.json_objects import summary_object
+from echod.ping.statistics import PHASES, Statistics
 
 
 class OptionTypeTests(SynchronousTestCase):
@@ -75,3 +80,13 @@ class LoadStatisticsTests(SynchronousTestCase):
         statistics = LoadStatistics(2)
         statistics.add(Slice(0, 0.5, outcomes=Counter({Outcome.ECHOED: 10})))
         self.assertEqual((statistics.echoed, statistics.rate), (10, 0.0))
+
+
+class JSONObjectTests(SynchronousTestCase):
+    def test_a_mean_has_one_decimal_place(self) -> None:
+        statistics = Statistics()
+        times = statistics.times[PHASES[0]] = Histogram()
+        for time in (1, 2, 2):
+            times.record(time)
+        report = json.loads(summary_object(HostPort("192.0.2.1", 3005), statistics, ()))
+        self.assertEqual(report["times"][PHASES[0]]["mean"], 1.7)
