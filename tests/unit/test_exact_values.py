@@ -7,8 +7,9 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.client.matcher import Finding, Matcher, Verdict
 from echod.client.outcomes import Outcome
-from echod.client.record import HEADER_SIZE, Header, opaque, read_header
+from echod.client.record import HEADER_SIZE, Header, Record, described, opaque, read_header
 from echod.common.addresses import HostPort
 from echod.common.assertions import ROUND_TRIP, parse_assertion
 from echod.common.histogram import Histogram
@@ -18,6 +19,8 @@ from echod.load.search import Search
 from echod.load.statistics import LoadStatistics, Slice
 from echod.ping.json_objects import summary_object
 from echod.ping.statistics import PHASES, Statistics
+
+ONE, TWO = (described(1, sequence, 0, 250) for sequence in (1, 2))
 
 
 class OptionTypeTests(SynchronousTestCase):
@@ -54,6 +57,60 @@ class RecordTests(SynchronousTestCase):
         ):
             fields = struct.pack("!4sB3xQQQI", magic, version, 2, 3, 4, HEADER_SIZE)
             self.assertEqual(read_header(fields + struct.pack("!I", zlib.crc32(fields))), header)
+
+
+class MatcherTests(SynchronousTestCase):
+    def judged(self, out: tuple[Record, ...], *pieces: bytes) -> list[Finding]:
+        """Return the findings for pieces that are read at 5.0, 6.0 and so on."""
+        matcher = Matcher()
+        findings = [finding for each in out for finding in matcher.expect(each)]
+        return findings + [found for n, piece in enumerate(pieces) for found in matcher.feed(piece, 5.0 + n)]
+
+    def test_echoed(self) -> None:
+        self.assertEqual(self.judged((ONE,), ONE.data), [Finding(ONE, Verdict.ECHOED, 5.0, 250)])
+        pieces = (ONE.data[:100], ONE.data[100:])
+        self.assertEqual(self.judged((ONE,), *pieces), [Finding(ONE, Verdict.ECHOED, 5.0, 250)])
+
+    def test_corrupt(self) -> None:
+        data = ONE.data[:100] + bytes([ONE.data[100] ^ 1]) + ONE.data[101:]
+        finding = Finding(ONE, Verdict.CORRUPT, 5.0, 101, offset=100, beginning=ONE.data[:HEADER_SIZE])
+        self.assertEqual(self.judged((ONE,), data), [finding])
+
+    def test_stale_and_foreign(self) -> None:
+        stale = Finding(TWO, Verdict.STALE, 5.0, HEADER_SIZE, other=1)
+        self.assertEqual(self.judged((TWO,), ONE.data), [stale])
+        foreign = Finding(ONE, Verdict.FOREIGN, 5.0, HEADER_SIZE)
+        self.assertEqual(self.judged((ONE,), described(2, 1, 3, 250).data), [foreign])
+
+    def test_truncated(self) -> None:
+        findings = self.judged((ONE, TWO), ONE.data[:100], TWO.data)
+        expected = [Finding(ONE, Verdict.TRUNCATED, 5.0, 100, 100, 2), Finding(TWO, Verdict.ECHOED, 6.0, 250)]
+        self.assertEqual(findings, expected)
+
+    def test_reordered(self) -> None:
+        findings = self.judged((ONE, TWO), TWO.data, ONE.data)
+        expected = [Finding(TWO, Verdict.REORDERED, 5.0, 250, other=1), Finding(ONE, Verdict.ECHOED, 6.0, 250)]
+        self.assertEqual(findings, expected)
+
+    def test_bytes_read_before_a_record_is_out(self) -> None:
+        matcher = Matcher()
+        self.assertEqual((matcher.waiting, matcher.has_excess), (False, False))
+        self.assertEqual(matcher.feed(ONE.data[:30], 3.0) + matcher.feed(ONE.data[30:], 4.0), [])
+        self.assertTrue(matcher.has_excess)
+        self.assertEqual(matcher.expect(TWO), [Finding(TWO, Verdict.STALE, 3.0, 250, other=1)])
+
+    def test_what_is_known_before_a_verdict(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        self.assertTrue(matcher.waiting)
+        self.assertEqual((matcher.began(ONE), matcher.difference(ONE), matcher.beginning(ONE)), (None, None, b""))
+        matcher.feed(ONE.data[:10], 5.0)
+        self.assertEqual((matcher.received(ONE), matcher.began(ONE)), (10, 5.0))
+        self.assertEqual((matcher.difference(ONE), matcher.beginning(ONE)), (None, b""))
+        matcher.feed(b"xyz", 6.0)
+        self.assertEqual((matcher.received(ONE), matcher.began(ONE), matcher.difference(ONE)), (13, 5.0, 10))
+        self.assertEqual(matcher.beginning(ONE), ONE.data[:10] + b"xyz")
+        self.assertEqual((matcher.received(TWO), matcher.difference(TWO), matcher.beginning(TWO)), (0, None, b""))
 
 
 class ArrivalTests(SynchronousTestCase):
