@@ -102,8 +102,8 @@ class EchoService(Service):
     def stopService(self) -> "Deferred[None]":
         """Stop accepting; return a Deferred that fires when the last connection has ended.
 
-        Records in progress have the drain timeout to finish; what is left then is cut. A service that was never started
-        stops listening, if it listens.
+        Records in progress have the drain timeout to finish; then the connections that are still open are cut. A
+        service that was never started stops listening, if it listens.
         """
         if not self.running:
             return self._stop_listening()
