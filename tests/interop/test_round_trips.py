@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.interop.test_interop import Peers, c_server, compiled, echod_server
+from tests.support.probe_process import results
 from tests.support.processes import run
-from tests.support.told import results
 
 ROUNDS = 6
 COUNT = 60

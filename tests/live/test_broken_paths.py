@@ -57,9 +57,9 @@ class Lab:
         """Start a peer; return its port."""
         return self.stack.enter_context(peers.peer(behave))
 
-    def tls_server(self, pair: Pair, **asked: Any) -> TLSServer:
+    def tls_server(self, pair: Pair, **options: Any) -> TLSServer:
         """Start a server that echoes over TLS."""
-        return self.stack.enter_context(tls_server(context=server_context(pair, **asked)))
+        return self.stack.enter_context(tls_server(context=server_context(pair, **options)))
 
     async def plain(self, port: int, timeout: float = PATIENCE, **more: Any) -> ProbeResult:
         """Probe a port of 127.0.0.1."""
@@ -73,9 +73,9 @@ class Lab:
         tls = ClientTLSContext(ClientTLS(ca=str(self.trusted.certificate), **files))
         return await probe(reactor, target("localhost", port), payload=OURS[0], timeout=timeout, tls=tls)
 
-    async def certified(self, *names: str, by: Authority | None = None, **asked: Any) -> ProbeResult:
+    async def certified(self, *names: str, by: Authority | None = None, **options: Any) -> ProbeResult:
         """Probe a server with such a certificate."""
-        return await self.secure(self.tls_server((by or self.trusted).issue(*names, **asked)).port)
+        return await self.secure(self.tls_server((by or self.trusted).issue(*names, **options)).port)
 
     async def named(self, resolver: MemoryResolver) -> ProbeResult:
         """Probe a name."""
@@ -94,7 +94,7 @@ class Lab:
 Make = Callable[[Lab], Awaitable[ProbeResult]]
 
 PATHS: dict[str, Make] = {}
-"""By the kind of which they are, and, after a comma, what more there is to say of them."""
+"""By kind; after a comma, the variant."""
 
 
 def path(kind: str) -> Callable[[Make], Make]:
@@ -174,8 +174,8 @@ async def _(lab: Lab) -> ProbeResult:
 
 @path("nothing in common")
 async def _(lab: Lab) -> ProbeResult:
-    asked = {"version": ssl.TLSVersion.TLSv1_2, "ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}
-    return await lab.secure(lab.tls_server(lab.trusted.issue("localhost"), **asked).port)
+    options = {"version": ssl.TLSVersion.TLSv1_2, "ciphers": "ECDHE-RSA-AES128-GCM-SHA256"}
+    return await lab.secure(lab.tls_server(lab.trusted.issue("localhost"), **options).port)
 
 
 PATHS["expired"] = lambda lab: lab.certified("localhost", begins=-3 * DAY, ends=-2 * DAY)
@@ -213,7 +213,7 @@ def closes_in_silence(connection: socket.socket) -> None:
 
 
 def goes_deaf(connection: socket.socket) -> None:
-    """Behave as a NAT that has forgotten the connection: what comes after a silence is dropped."""
+    """Behave as a NAT that has forgotten the connection: bytes after a silence are dropped."""
     connection.settimeout(0.05)
     with suppress(TimeoutError):
         peers.stream(connection)
@@ -279,10 +279,10 @@ where("SSH server", peers.greets(b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n" +
 where("TLS server", peers.answers(b"\x15\x03\x01\x00\x02\x02\x46"))  # alert protocol_version (RFC 8446 section 6)
 
 EITHER = {
-    "reset at once": {"reset at once", "reset at once but told late"},
+    "reset at once": {"reset at once", "reset at once but reported late"},
     "handshake reset, at once": {"reset at once", "handshake reset"},
 }
-"""Whether the kernel tells of the connection before its reset, or with it, is a matter of microseconds."""
+"""Whether the kernel reports the connection before its reset, or with it, depends on microseconds."""
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.mark.parametrize("name", PATHS)
 @pytest_twisted.ensureDeferred
-async def test_a_broken_path_is_told_as_no_other_is(lab: Lab, name: str) -> None:
+async def test_each_broken_path_has_its_own_diagnosis(lab: Lab, name: str) -> None:
     kind, _, _ = name.partition(", ")
     result = await PATHS[name](lab)
     told = kinds_of(result.outcome, result.step, result.detail)
@@ -306,7 +306,7 @@ async def test_a_broken_path_is_told_as_no_other_is(lab: Lab, name: str) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reset_is_never_told_as_a_close(lab: Lab) -> None:
+async def test_a_reset_is_never_reported_as_a_close(lab: Lab) -> None:
     port = lab.peer(abort)
     for _ in range(100):
         result = await lab.plain(port)
@@ -314,8 +314,8 @@ async def test_a_reset_is_never_told_as_a_close(lab: Lab) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_openssl_does_on_a_plain_port_tells_nothing(lab: Lab) -> None:
-    """It ends the connection without a word: there is no telling it from others that do."""
+async def test_a_tls_server_probed_without_tls_cannot_be_identified(lab: Lab) -> None:
+    """OpenSSL closes the connection without sending anything, as others do."""
     server = lab.tls_server(lab.trusted.issue("localhost"))
     result = await lab.plain(server.port)
     assert (result.outcome in {Outcome.RESET, Outcome.CLOSED_EARLY}, result.received) == (True, 0), result

@@ -39,7 +39,7 @@ OURS = [described(RUN, n, n, 250) for n in range(1, 9)]
 
 
 class Run:
-    """A run of probes to `port`, and its results. `options` are those of `PingConfiguration`."""
+    """A run of probes to `port`, and its results."""
 
     def __init__(self, port: int, host: str = "::1", tls: ClientTLSContext | None = None, **options: Any) -> None:
         self.results: list[ProbeResult] = []
@@ -49,7 +49,7 @@ class Run:
             reactor, target(host, port), configuration, records, self.results.append, tls=tls
         )
 
-    async def to_its_end(self) -> RunSummary:
+    async def to_the_end(self) -> RunSummary:
         return await self.run.start()
 
     @property
@@ -58,7 +58,7 @@ class Run:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_fields_of_a_result() -> None:
+async def test_all_fields_of_a_result() -> None:
     async with running() as daemon:
         result = await probe(reactor, target("localhost", daemon.port), payload=OURS[0], timeout=PATIENCE)
         times = result.times
@@ -82,7 +82,7 @@ async def test_the_kernels_facts_at_every_outcome(behave: Callable[[Any], None])
     with peers.peer(behave) as port:
         result = await probe(reactor, target("127.0.0.1", port), payload=OURS[0], timeout=0.2)
         facts = result.kernel
-        if result.outcome is Outcome.RESET:  # after a reset the kernel has no facts of the connection
+        if result.outcome is Outcome.RESET:  # with a reset, the kernel drops the connection
             assert facts is None
             return
         assert facts is not None
@@ -95,7 +95,7 @@ async def test_the_kernels_facts_at_every_outcome(behave: Callable[[Any], None])
 async def test_keep_alive_probes_use_one_connection() -> None:
     async with running(keep_alive=True) as daemon:
         run = Run(daemon.port, keep_alive=True, count=20)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (20, 0)
         assert [result.reconnected for result in run.results] == [False] * 20
         assert len({result.source for result in run.results}) == 1
@@ -105,10 +105,10 @@ async def test_keep_alive_probes_use_one_connection() -> None:
 
 @pytest.mark.parametrize("interval", [0.0, 0.0005, 0.02])
 @pytest_twisted.ensureDeferred
-async def test_keep_alive_reconnects_if_the_server_closes_after_each_record(interval: float) -> None:
+async def test_keep_alive_with_a_server_that_closes_after_each_record(interval: float) -> None:
     async with running() as daemon:
         run = Run(daemon.port, keep_alive=True, count=10, interval=interval)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (10, 0), [result.detail for result in run.results]
         assert [result.reconnected for result in run.results] == [False] + [True] * 9
 
@@ -117,7 +117,7 @@ async def test_keep_alive_reconnects_if_the_server_closes_after_each_record(inte
 async def test_several_records_outstanding_on_one_connection() -> None:
     with peers.peer(peers.delays(0.05)) as port:
         run = Run(port, keep_alive=True, count=10, interval=0.005)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert (summary.echoed, summary.lost) == (10, 0)
         assert len({result.source for result in run.results}) == 1
 
@@ -135,7 +135,7 @@ async def test_several_records_outstanding_on_one_connection() -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_the_outcome_of_a_wrong_echo(
+async def test_other_bytes_than_the_echo(
     behave: Callable[[Any], None], outcome: Outcome, detail: str, offset: int | None
 ) -> None:
     with peers.peer(behave) as port:
@@ -149,7 +149,7 @@ async def test_the_outcome_of_a_wrong_echo(
 async def test_the_records_of_a_peer_that_is_one_behind_are_stale() -> None:
     with peers.peer(peers.one_behind()) as port:
         run = Run(port, count=3)
-        await run.to_its_end()
+        await run.to_the_end()
         assert run.outcomes == [Outcome.ECHOED, Outcome.STALE, Outcome.STALE]
 
 
@@ -167,13 +167,13 @@ async def test_swapped_records_are_reordered() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_connection_that_the_peer_forgets_while_it_is_idle() -> None:
     with peers.peer(peers.forgets(0.2)) as port:
-        short = Run(port, idle=0.05, timeout=1.0, count=1)
-        await short.to_its_end()
-        assert short.outcomes == [Outcome.ECHOED]
-        assert (short.results[0].times.idle or 0) >= 50_000
-        long = Run(port, idle=2.0, timeout=1.0, count=1)
-        await long.to_its_end()
-        (result,) = long.results
+        quick = Run(port, idle=0.05, timeout=1.0, count=1)
+        await quick.to_the_end()
+        assert quick.outcomes == [Outcome.ECHOED]
+        assert (quick.results[0].times.idle or 0) >= 50_000
+        slow = Run(port, idle=2.0, timeout=1.0, count=1)
+        await slow.to_the_end()
+        (result,) = slow.results
         assert (result.outcome, result.step) == (Outcome.RESET, Step.IDLE)
         assert result.detail.endswith(" s of silence")
 
@@ -182,7 +182,7 @@ async def test_a_connection_that_the_peer_forgets_while_it_is_idle() -> None:
 async def test_a_peer_that_closes_an_idle_connection() -> None:
     with peers.peer(lambda _: time.sleep(0.1)) as port:
         run = Run(port, idle=2.0, timeout=1.0, count=1)
-        await run.to_its_end()
+        await run.to_the_end()
         (result,) = run.results
         assert (result.outcome, result.step) == (Outcome.CLOSED_EARLY, Step.IDLE)
         assert (result.kernel is not None) == (sys.platform == "linux")
@@ -192,14 +192,14 @@ async def test_a_peer_that_closes_an_idle_connection() -> None:
 async def test_an_idle_time_above_the_timeout() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, idle=0.4, timeout=0.2, count=1)
-        assert (await run.to_its_end()).echoed == 1
+        assert (await run.to_the_end()).echoed == 1
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_sweep_finds_the_size_from_which_records_are_lost() -> None:
     with peers.peer(peers.swallows_from(1400)) as port:
         run = Run(port, sweep=range(1, 1802, 300), timeout=0.2)
-        await run.to_its_end()
+        await run.to_the_end()
         assert [result.size for result in run.results if not result.echoed] == [1501, 1801]
         assert [result.size for result in run.results if result.echoed] == [1, 301, 601, 901, 1201]
 
@@ -209,7 +209,7 @@ async def test_a_run_ends_at_its_deadline() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, deadline=0.3, interval=0.05)
         started = time.monotonic()
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert 0.25 < time.monotonic() - started < PATIENCE / 2
         assert 2 <= summary.echoed <= 7
 
@@ -224,7 +224,7 @@ async def test_the_source_address_and_the_address_family() -> None:
             assert result.source is not None
             assert result.source.host == address
         run = Run(daemon.port, "localhost", ipv4=True, count=1)
-        await run.to_its_end()
+        await run.to_the_end()
         assert run.results[0].address == HostPort("127.0.0.1", daemon.port)
 
 
@@ -232,7 +232,7 @@ async def test_the_source_address_and_the_address_family() -> None:
 async def test_each_address_of_a_name_is_probed() -> None:
     async with running() as daemon:
         run = Run(daemon.port, "localhost", each_address=True, count=2)
-        summary = await run.to_its_end()
+        summary = await run.to_the_end()
         assert summary.echoed == len(run.results) >= 2
         assert {result.target.host for result in run.results} == {"localhost"}
         assert {result.sequence for result in run.results} == {1, 2}
@@ -242,7 +242,7 @@ async def test_each_address_of_a_name_is_probed() -> None:
 async def test_the_largest_records_on_one_connection() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, keep_alive=True, size=1 << 20, count=3)
-        assert (await run.to_its_end()).echoed == 3
+        assert (await run.to_the_end()).echoed == 3
         assert [result.received for result in run.results] == [1 << 20] * 3
 
 
@@ -256,7 +256,7 @@ async def test_a_run_over_tls(tmp_path: Path) -> None:
     for keep_alive in (True, False):
         async with running(keep_alive=keep_alive, **options):
             run = Run(port, tls=tls, keep_alive=True, count=5)
-            summary = await run.to_its_end()
+            summary = await run.to_the_end()
             assert summary.echoed == 5, [result.detail for result in run.results]
             assert [result.reconnected for result in run.results] == [False] + [not keep_alive] * 4
             for result in run.results:

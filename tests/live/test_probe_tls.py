@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[Issue, str, Outcome, str]] = {
         lambda a: a.namesake.issue("localhost"),
         "localhost",
         Outcome.TLS_UNTRUSTED,
-        "the certificate's issuer is not trusted: the signature is not a trusted one's of that name",
+        "the certificate's issuer is not trusted: not signed by the trusted certificate of that name",
     ),
     "self-signed": (
         lambda a: a.other.self_signed("localhost"),
@@ -293,7 +293,7 @@ async def test_client_certificates(authorities: Authorities, version: Any) -> No
         assert len(server.client_subjects) == 2
         server.received = b""
         for tls, words in (
-            (authorities.ask(), "the server wants a client certificate: "),
+            (authorities.ask(), "the server requires a client certificate: "),
             (
                 authorities.ask(certificate=str(unknown.certificate), key=str(unknown.key)),
                 "the server refused the client certificate: unknown ca",
@@ -308,8 +308,8 @@ async def test_client_certificates(authorities: Authorities, version: Any) -> No
 @pytest.mark.parametrize(
     ("version", "ciphers", "words"),
     [
-        (ssl.TLSVersion.TLSv1_1, "DEFAULT@SECLEVEL=0", "the server broke it off: protocol version"),
-        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256", "the server broke it off: handshake failure"),
+        (ssl.TLSVersion.TLSv1_1, "DEFAULT@SECLEVEL=0", "the server ended the handshake: protocol version"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-SHA256", "the server ended the handshake: handshake failure"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -347,8 +347,8 @@ def reset(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("behave", "words"),
     [
-        (say_hello, "what answers does not speak TLS"),
-        (echo, "what answers is an echo server without TLS"),
+        (say_hello, "the peer does not speak TLS"),
+        (echo, "the peer is an echo server without TLS"),
         (close, "the connection was closed by the peer"),
         (close_within_the_handshake, "the connection was closed by the peer"),
         (reset, "the connection was reset"),

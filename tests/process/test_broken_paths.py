@@ -11,9 +11,9 @@ from echod.client.outcomes import Outcome, Step
 from tests.support.broken import KINDS, kinds_of
 from tests.support.namespaces import in_new_namespace, needs_namespaces
 from tests.support.netem import FAR, Link, link, needs_links
+from tests.support.probe_process import results
 from tests.support.processes import TWISTD, daemon, run
 from tests.support.sockets import free_port
-from tests.support.told import results
 
 pytestmark = needs_namespaces
 

@@ -274,7 +274,7 @@ class TestEnds:
         (("--rate", "0"), "--rate: must be a whole number from 1 to 10000000, not 0"),
         (("-c", "1", "--processes", "2"), "processes: 2 is more than the number of connections, 1"),
         (("-c", "1", "--json", "/nosuch/x"), "--json: cannot write /nosuch/x: No such file or directory"),
-        (("-c", "1", "--tls-insecure"), "tls-insecure: of use only with tls"),
+        (("-c", "1", "--tls-insecure"), "tls-insecure: requires tls"),
         (
             ("-c", "1", "--assert", "connect.p99<1s"),
             "--assert: must be about a phase of response, service, not connect",

@@ -54,9 +54,9 @@ def test_insecure_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--tls-ca", "x.pem"), "tls-ca: of use only with tls"),
+        (("--tls-ca", "x.pem"), "tls-ca: requires tls"),
         (("--tls", "--tls-ca", "nosuch.pem"), "tls-ca: cannot read nosuch.pem: No such file or directory"),
-        (("--tls", "--tls-key", "x.key"), "tls-key: of use only with tls-certificate"),
+        (("--tls", "--tls-key", "x.key"), "tls-key: requires tls-certificate"),
         (("--tls", "--tls-name", "a b"), "--tls-name: must be a host: 'a b' is not a host name"),
     ],
 )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.netem import FAR, Link, link, needs_links
+from tests.support.probe_process import results
 from tests.support.processes import TWISTD, daemon
-from tests.support.told import results
 
 pytestmark = needs_links
 

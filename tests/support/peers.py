@@ -1,4 +1,4 @@
-"""Echo peers that are not the daemon: plain sockets in threads, each behaviour a function, every wait bounded."""
+"""Echo peers that are not the daemon: plain sockets in threads, each behaviour is a function, every wait is bounded."""
 
 import socket
 import time
@@ -12,13 +12,13 @@ Peer = Callable[[socket.socket], None]
 
 
 def stream(connection: socket.socket) -> None:
-    """Send back what comes as it comes, as RFC 862 has it."""
+    """Echo each piece as it is received, as RFC 862 describes."""
     while data := connection.recv(65536):
         connection.sendall(data)
 
 
 def receive(connection: socket.socket, size: int = 250) -> bytes:
-    """Return `size` bytes, or what there was before the end."""
+    """Receive `size` bytes, or fewer at the end of the stream."""
     data = b""
     while len(data) < size and (piece := connection.recv(size - len(data))):
         data += piece
@@ -43,13 +43,13 @@ def flips(offset: int) -> Peer:
 
 
 def one_behind() -> Peer:
-    """Return the peer that answers with the record before: on the first connection, with what came."""
+    """Return the peer that answers with the record before; on the first connection, with an echo."""
     before: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
         data = receive(connection)
         answer = before[-1] if before else data
-        before.append(data)  # before the answer, upon which the next one may come
+        before.append(data)  # before the answer, after which the next record can arrive
         connection.sendall(answer)
         connection.recv(1)
 
@@ -57,14 +57,14 @@ def one_behind() -> Peer:
 
 
 def swaps(connection: socket.socket) -> None:
-    """Gather two records, and send the second first."""
+    """Receive two records, and send the second first."""
     first, second = receive(connection), receive(connection)
     connection.sendall(second + first)
     connection.recv(1)
 
 
 def sends(answer: bytes) -> Peer:
-    """Return the peer that answers with `answer`, whatever came."""
+    """Return the peer that answers a record with `answer`, and keeps the connection."""
 
     def behave(connection: socket.socket) -> None:
         receive(connection)
@@ -75,7 +75,7 @@ def sends(answer: bytes) -> Peer:
 
 
 def forgets(after: float) -> Peer:
-    """Return the peer that resets a connection on which nothing came for `after` seconds."""
+    """Return the peer that resets a connection after `after` seconds without bytes."""
 
     def behave(connection: socket.socket) -> None:
         connection.settimeout(after)
@@ -99,7 +99,7 @@ def delays(seconds: float) -> Peer:
 
 
 def swallows_from(size: int) -> Peer:
-    """Return the peer to which nothing of `size` bytes or more gets through: an MTU black hole."""
+    """Return the peer that ignores reads of `size` bytes or more, as behind an MTU black hole."""
 
     def behave(connection: socket.socket) -> None:
         while data := connection.recv(65536):
@@ -123,14 +123,14 @@ def resets_after(size: int) -> Peer:
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(receive(connection)[:size])
-        time.sleep(0.1)  # nothing tells when the other side has read them, and a reset would discard them
+        time.sleep(0.1)  # a reset discards bytes that the client has not read yet, and no event says when it has
         abort(connection)
 
     return behave
 
 
 def hears(connection: socket.socket) -> None:
-    """Take everything, and say nothing."""
+    """Receive everything, and send nothing."""
     while connection.recv(65536):
         pass
 
@@ -146,7 +146,7 @@ def answers(answer: bytes) -> Peer:
 
 
 def greets(greeting: bytes) -> Peer:
-    """Return the peer that speaks first."""
+    """Return the peer that sends first."""
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(greeting)
@@ -156,7 +156,7 @@ def greets(greeting: bytes) -> Peer:
 
 
 def truncates(connection: socket.socket) -> None:
-    """Gather two records, and send the second in the middle of the first."""
+    """Receive two records, and send the second in the middle of the first."""
     first, second = receive(connection), receive(connection)
     connection.sendall(first[:99] + second)
     connection.recv(1)
@@ -164,10 +164,10 @@ def truncates(connection: socket.socket) -> None:
 
 @contextmanager
 def full_backlog() -> Iterator[int]:
-    """Give a port of 127.0.0.1 where connections wait and no more may: the kernel drops every SYN."""
+    """Yield a port of 127.0.0.1 with a full backlog: the kernel drops every SYN."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as waiting:
         port: int = server.getsockname()[1]
-        for _ in range(3):  # of a backlog of 0 the kernel makes 1; what follows waits in vain
+        for _ in range(3):  # the kernel makes a backlog of 0 a backlog of 1; further attempts get no answer
             client = waiting.enter_context(socket.socket())
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", port))
@@ -176,6 +176,6 @@ def full_backlog() -> Iterator[int]:
 
 @contextmanager
 def peer(behave: Peer) -> Iterator[int]:
-    """Give the port of such a peer, on every address of this host; it is stopped afterwards."""
+    """Yield the port of such a peer, on every address of this host; it is stopped afterwards."""
     with tls_server(behave) as server:
         yield server.port

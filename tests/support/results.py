@@ -1,4 +1,4 @@
-"""Results of probes, made by hand."""
+"""Results of probes, as values."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def echoed(microseconds: int = 12_346, sequence: int = 1, **more: Any) -> ProbeR
 
 
 def lost(outcome: Outcome = Outcome.REFUSED, step: Step = Step.CONNECT, sequence: int = 1, **more: Any) -> ProbeResult:
-    """Return the result of a probe that came to nothing."""
+    """Return the result of a probe that failed."""
     changes: dict[str, Any] = {"times": PhaseTimes(), "received": 0, "detail": "connection refused"} | more
     return echoed(sequence=sequence, outcome=outcome, step=step, **changes)
 
@@ -72,7 +72,7 @@ FULL = echoed(
     tls=TLSSession(version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384", certificate=CERTIFICATE),
     kernel=KernelFacts(rtt=45, rtt_variation=22, min_rtt=40, retransmits=1, mss=65_483, path_mtu=65_535),
 )
-"""An echo of which everything is known."""
+"""An echo with all fields set."""
 
 CORRUPT = lost(
     Outcome.CORRUPT,

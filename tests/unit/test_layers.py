@@ -60,6 +60,12 @@ def is_command_module(path: Path) -> bool:
     return parts[0] == "cli" or parts[0] in COMMAND_MODULES or parts[-1] in COMMAND_NAMES
 
 
+QUESTIONS = re.findall(
+    r"^\| ([A-Z].+\?) \| (.+) \|$", GUIDE.partition("## Where is ...?")[2].partition("\n## ")[0], re.MULTILINE
+)
+"""The questions of a newcomer, each with the file that answers it."""
+
+
 class LayerTests(SynchronousTestCase):
     def test_every_package_has_a_layer(self) -> None:
         self.assertEqual({package for package, _ in modules()}, set(LAYERS))
@@ -108,3 +114,10 @@ class LayerTests(SynchronousTestCase):
     def test_every_module_has_a_docstring(self) -> None:
         for _, path in modules():
             self.assertIsNotNone(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path)
+
+    def test_every_answer_of_the_guide_is_a_file(self) -> None:
+        self.assertGreaterEqual(len(QUESTIONS), 20)
+        for question, answer in QUESTIONS:
+            for name in re.findall(r"[\w.]+/[\w.]+", answer):
+                root = PACKAGE.parents[1] if name.startswith("docs/") else PACKAGE
+                self.assertTrue((root / name).is_file(), f"{question} {name}")

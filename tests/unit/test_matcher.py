@@ -1,4 +1,4 @@
-"""What came back, in every fragmentation."""
+"""The matcher, for every fragmentation of the stream."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def record(sequence: int, size: int = 250, run: int = RUN) -> Record:
 ONE, TWO, THREE = record(1), record(2), record(3)
 STRANGER = record(1, run=OTHER_RUN)
 
-Told = tuple[int, Verdict, int | None, int | None]
+Summary = tuple[int, Verdict, int | None, int | None]
 
 
 def flipped(data: bytes, offset: int, change: int = 1) -> bytes:
@@ -40,19 +40,19 @@ def fragmentations(stream: bytes) -> Iterator[list[bytes]]:
         yield [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if a < b]
 
 
-def told(findings: Sequence[Finding]) -> list[Told]:
+def summaries(findings: Sequence[Finding]) -> list[Summary]:
     return [(each.record.sequence, each.verdict, each.offset, each.other) for each in findings]
 
 
 class MatcherTestCase(SynchronousTestCase):
-    def judged(self, out: Sequence[Record], stream: bytes, *expected: Told) -> None:
-        """Check what `stream` amounts to, however it is cut."""
+    def judged(self, out: Sequence[Record], stream: bytes, *expected: Summary) -> None:
+        """Check the findings for `stream`, for every way to cut it."""
         for pieces in fragmentations(stream):
             matcher = Matcher()
             findings = [finding for each in out for finding in matcher.expect(each)]
             for piece in pieces:
                 findings += matcher.feed(piece, 1.0)
-            self.assertEqual(told(findings), list(expected), [len(piece) for piece in pieces])
+            self.assertEqual(summaries(findings), list(expected), [len(piece) for piece in pieces])
 
 
 class InOrderTests(MatcherTestCase):
@@ -94,20 +94,20 @@ class CorruptTests(MatcherTestCase):
 
     @given(st.integers(0, 249), st.integers(0, 7))
     def test_a_flipped_bit_never_makes_another_runs_record(self, offset: int, bit: int) -> None:
-        """Also where another record is out, which it might be taken for."""
+        """Also with another record out, for which it could be mistaken."""
         stream = flipped(ONE.data, offset, 1 << bit) + TWO.data
         self.judged([ONE, TWO], stream, (1, Verdict.CORRUPT, offset, None), (2, Verdict.ECHOED, None, None))
 
     @given(st.binary(min_size=40, max_size=600), st.integers(0, 3))
     def test_whatever_comes(self, noise: bytes, seed: int) -> None:
-        """Every cut of any stream comes to the same, and nothing but an echo is taken for one."""
+        """Every cut of any stream gives the same findings, and only an echo is ECHOED."""
         results = []
         for pieces in fragmentations(noise):
             matcher = Matcher()
             findings = matcher.expect(ONE) + matcher.expect(opaque(2, bytes([seed]) * 9))
             for piece in pieces:
                 findings += matcher.feed(piece, 1.0)
-            results.append(told(findings))
+            results.append(summaries(findings))
         self.assertTrue(all(each == results[0] for each in results))
         self.assertNotIn((1, Verdict.ECHOED, None, None), results[0])
 
@@ -115,9 +115,9 @@ class CorruptTests(MatcherTestCase):
         for out in (opaque(1, bytes(250)), record(1, HEADER_SIZE - 1)):
             matcher = Matcher()
             matcher.expect(out)
-            self.assertEqual(told(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
+            self.assertEqual(summaries(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
 
-    def test_what_is_not_clear_yet_is_told_when_asked(self) -> None:
+    def test_progress_before_the_verdict(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
         self.assertEqual(matcher.feed(flipped(ONE.data, 5)[:20], 1.0), [])
@@ -160,7 +160,7 @@ class OthersTests(MatcherTestCase):
         stream = flipped(TWO.data, 200) + ONE.data
         self.judged([ONE, TWO], stream, (2, Verdict.CORRUPT, 200, None), (1, Verdict.ECHOED, None, None))
 
-    def test_truncated_where_another_follows(self) -> None:
+    def test_truncated_and_another_follows(self) -> None:
         for size in (1, 39, 40, 100, 249):
             stream = ONE.data[:size] + TWO.data
             self.judged([ONE, TWO], stream, (1, Verdict.TRUNCATED, size, 2), (2, Verdict.ECHOED, None, None))
@@ -172,17 +172,17 @@ class AbandonedTests(MatcherTestCase):
         matcher.expect(ONE)
         matcher.expect(TWO)
         matcher.abandon(ONE)
-        self.assertEqual(told(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(ONE.data + TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
-    def test_one_that_never_comes_is_overtaken_by_nobody(self) -> None:
+    def test_an_abandoned_record_is_not_overtaken(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
         matcher.expect(TWO)
         matcher.abandon(ONE)
-        self.assertEqual(told(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(TWO.data, 1.0)), [(2, Verdict.ECHOED, None, None)])
 
 
-class UnaskedTests(MatcherTestCase):
+class ExcessTests(MatcherTestCase):
     def test_an_echo_that_came_twice(self) -> None:
         for pieces in fragmentations(ONE.data):
             matcher = Matcher()
@@ -191,20 +191,20 @@ class UnaskedTests(MatcherTestCase):
             for piece in pieces:
                 self.assertEqual(matcher.feed(piece, 1.0), [])
             self.assertTrue(matcher.has_excess)
-            self.assertEqual(told(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
+            self.assertEqual(summaries(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
 
     def test_an_echo_that_begins_twice(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
-        self.assertEqual(told(matcher.feed(ONE.data + ONE.data[:10], 1.0)), [(1, Verdict.ECHOED, None, None)])
+        self.assertEqual(summaries(matcher.feed(ONE.data + ONE.data[:10], 1.0)), [(1, Verdict.ECHOED, None, None)])
         self.assertEqual(matcher.expect(TWO), [])
-        self.assertEqual(told(matcher.feed(ONE.data[10:] + TWO.data, 1.0)), [(2, Verdict.STALE, None, 1)])
+        self.assertEqual(summaries(matcher.feed(ONE.data[10:] + TWO.data, 1.0)), [(2, Verdict.STALE, None, 1)])
 
     def test_bytes_before_any_record_are_no_echo_of_it(self) -> None:
         matcher = Matcher()
         zeros = opaque(1, bytes(250))
         matcher.feed(zeros.data, 1.0)
-        self.assertEqual(told(matcher.expect(zeros)), [(1, Verdict.CORRUPT, 0, None)])
+        self.assertEqual(summaries(matcher.expect(zeros)), [(1, Verdict.CORRUPT, 0, None)])
 
     def test_they_are_held_within_bounds(self) -> None:
         matcher = Matcher()

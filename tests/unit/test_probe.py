@@ -121,7 +121,7 @@ class EchoTests(ProbeTestCase):
         self.lose(ConnectionLost())
         self.assertIn("offset 250 ", self.ended(probing).detail)
 
-    def test_what_comes_after_the_echo_is_nobodys(self) -> None:
+    def test_bytes_after_the_end_of_the_probe_are_ignored(self) -> None:
         probing = self.probe()
         self.accept()
         self.protocol.dataReceived(RECORD)
@@ -311,7 +311,7 @@ class AttemptTests(ProbeTestCase):
         self.reactor.advance(0.1)
         self.accept(1)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
-        self.fail_attempt(UserError(), 0)  # what a real connector says then
+        self.fail_attempt(UserError(), 0)  # as a real connector does
         self.protocol.dataReceived(RECORD)
         self.lose(ConnectionDone())
         lost, won = self.ended(probing).attempts

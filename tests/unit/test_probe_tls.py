@@ -1,4 +1,4 @@
-"""What is asked of TLS, the files it takes, and what of a failure no server at hand produces."""
+"""The options and files of TLS, and the failures that no test server produces."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +42,7 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertNotIn("\n", str(refusal.exception))
         return str(refusal.exception)
 
-    def test_none_unless_asked_for(self) -> None:
+    def test_none_without_the_option(self) -> None:
         self.assertIsNone(PingConfiguration().client_tls)
         self.assertEqual(PingConfiguration(tls=True).client_tls, ClientTLS())
 
@@ -54,14 +54,14 @@ class ConfigurationTests(SynchronousTestCase):
         made = configure(PingConfiguration, [command_line_layer(PingConfiguration, words)]).client_tls
         self.assertEqual(made, ClientTLS(ca="ca.pem", name="::1", certificate="a.pem", key="a.key", insecure=True))
 
-    def test_nothing_of_it_without_tls(self) -> None:
+    def test_its_options_require_tls(self) -> None:
         for field in ("tls_ca", "tls_name", "tls_certificate", "tls_key"):
-            self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: of use only with tls")
-        self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: of use only with tls")
-        self.assertEqual(self.refused(tls_ca="x", tls_key="y"), "tls-ca, tls-key: of use only with tls")
+            self.assertEqual(self.refused(**{field: "x"}), f"{field.replace('_', '-')}: requires tls")
+        self.assertEqual(self.refused(tls_insecure=True), "tls-insecure: requires tls")
+        self.assertEqual(self.refused(tls_ca="x", tls_key="y"), "tls-ca, tls-key: requires tls")
 
     def test_no_key_without_a_certificate(self) -> None:
-        self.assertEqual(self.refused(tls=True, tls_key="x"), "tls-key: of use only with tls-certificate")
+        self.assertEqual(self.refused(tls=True, tls_key="x"), "tls-key: requires tls-certificate")
 
     def test_names_that_are_none(self) -> None:
         for name in ("a b", "", "[a]", 1):
@@ -116,7 +116,7 @@ class FileTests(SynchronousTestCase):
         path = str(self.pair.certificate)
         self.assertEqual(self.refused(certificate=path), f"tls-certificate: {path} contains no PEM private key")
 
-    def test_an_encrypted_key_is_refused(self) -> None:
+    def test_a_key_with_a_passphrase_is_refused_without_a_prompt(self) -> None:
         key = load_pem_private_key(self.pair.key.read_bytes(), None)
         for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
             self.assertIn("is encrypted; passphrases", self.refused_key(self.key(key, secret=b"x", form=form)))
@@ -188,7 +188,9 @@ class NameTests(SynchronousTestCase):
 
     def test_names_of_no_host(self) -> None:
         refusal = self.refusal("a.example", self.issued(x509.RFC822Name("a@a.example")))
-        self.assertEqual(refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host"))
+        self.assertEqual(
+            refusal[:2], (Outcome.TLS_NO_SAN, "the certificate's subjectAltName has no host name or address")
+        )
 
     def test_an_address_written_as_a_name(self) -> None:
         outcome, detail, _ = self.refusal("127.0.0.1", self.issued(x509.DNSName("127.0.0.1")))
@@ -205,7 +207,7 @@ class EndTests(SynchronousTestCase):
     def ended(self, problem: Exception, step: Step, *, received: int = 0, met: bool = True) -> Any:
         protocol = TLSProbeProtocol(lambda: 0.0, Clock(), lambda _: None, lambda _: None, shows_certificate=False)
         transport: Any = SimpleNamespace(
-            tcp_reason=Failure(ConnectionLost()), showed_certificate=met, echoes_without_tls=False
+            tcp_reason=Failure(ConnectionLost()), certificate_received=met, echoes_without_tls=False
         )
         protocol.transport = transport
         protocol.step = step
@@ -221,7 +223,7 @@ class EndTests(SynchronousTestCase):
             self.assertEqual((outcome, step), (Outcome.TLS_CLIENT_CERTIFICATE, Step.TLS))
             self.assertIn(words.partition("alert ")[2], detail)
 
-    def test_the_same_alerts_where_they_cannot_be(self) -> None:
+    def test_the_same_alerts_for_other_reasons(self) -> None:
         problem = self.error("sslv3 alert handshake failure")
         self.assertEqual(self.ended(problem, Step.TLS, met=False)[0], Outcome.TLS_FAILED)
         self.assertEqual(self.ended(problem, Step.ECHO, received=9)[0], Outcome.RESET)
@@ -251,7 +253,7 @@ class HandshakeTests(SynchronousTestCase):
 
 
 class FactsTests(SynchronousTestCase):
-    """What is told of a server's certificate, where OpenSSL does not hand it out."""
+    """The facts of a certificate that OpenSSL does not return."""
 
     def setUp(self) -> None:
         with TemporaryDirectory() as directory:

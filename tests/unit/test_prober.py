@@ -1,4 +1,4 @@
-"""What a run's beats send out, and where to."""
+"""The probes of each tick of a run, and their addresses."""
 
 from typing import Any, cast
 
@@ -28,11 +28,11 @@ class ProberTests(SynchronousTestCase):
         self.results: list[ProbeResult] = []
         self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
 
-    def start(self, host: str = "2001:db8::1", **asked: Any) -> "Deferred[RunSummary]":
+    def start(self, host: str = "2001:db8::1", **options: Any) -> "Deferred[RunSummary]":
         self.running: ProbeRun = prepare_run(
             self.reactor,
             target(host),
-            PingConfiguration(**asked),
+            PingConfiguration(**options),
             described_records(7),
             self.results.append,
             clocks=Clocks(self.reactor.seconds, lambda: 1_800_000_000.0),
@@ -57,7 +57,7 @@ class ProberTests(SynchronousTestCase):
         failure = Failure(ConnectionRefusedError())
         self.reactor.tcpClients[number][2].clientConnectionFailed(self.reactor.connectors[number], failure)
 
-    def test_records_say_whose_they_are(self) -> None:
+    def test_records_have_headers(self) -> None:
         done = self.start(count=2)
         for n in (1, 2):
             header = read_header(self.echo(self.accept()))
@@ -76,7 +76,7 @@ class ProberTests(SynchronousTestCase):
         self.assertEqual([result.size for result in self.results], [100, 200, 300] * 2)
         self.assertEqual(self.successResultOf(done).echoed, 6)
 
-    def test_a_run_that_keeps_its_connection_closes_it_at_the_end(self) -> None:
+    def test_a_kept_connection_is_closed_at_the_end(self) -> None:
         done = self.start(keep_alive=True, count=2)
         transport = self.accept()
         self.echo(transport)
@@ -87,7 +87,7 @@ class ProberTests(SynchronousTestCase):
         self.assertIsNotNone(transport.over)
         self.assertEqual(len(self.reactor.tcpClients), 1)
 
-    def test_an_interrupt_ends_the_connection_that_is_kept(self) -> None:
+    def test_an_interrupt_closes_the_kept_connection(self) -> None:
         done = self.start(keep_alive=True)
         transport = self.accept()
         self.echo(transport)
@@ -114,7 +114,7 @@ class ProberTests(SynchronousTestCase):
         )
         self.assertTrue(all(result.times.resolve == 0 for result in self.results))
 
-    def test_each_address_has_a_connection_of_its_own_to_keep(self) -> None:
+    def test_each_address_keeps_its_own_connection(self) -> None:
         self.start("echo.example", each_address=True, keep_alive=True, interval=1.0)
         kept = [self.accept(0), self.accept(1)]
         for transport in kept:
@@ -142,11 +142,11 @@ class ProberTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done).lost, 1)
         self.assertEqual((self.results[0].outcome, self.results[0].step), (Outcome.RESOLVE_FAILED, Step.RESOLVE))
 
-    def test_each_address_of_what_can_be_no_name(self) -> None:
+    def test_each_address_of_an_impossible_name(self) -> None:
         self.start("ü_x.example", each_address=True, count=1)
         self.assertEqual(self.results[0].outcome, Outcome.RESOLVE_FAILED)
 
-    def test_each_address_where_the_resolver_does_not_answer(self) -> None:
+    def test_each_address_without_an_answer_of_the_resolver(self) -> None:
         self.resolver.at_once = False
         done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
         self.reactor.advance(3)
@@ -163,7 +163,7 @@ class ProberTests(SynchronousTestCase):
         self.assertEqual([result.outcome for result in self.results], [Outcome.CONNECT_TIMEOUT] * 2)
         self.assertEqual([result.times.resolve for result in self.results], [2_000_000] * 2)
 
-    def test_each_address_where_the_answer_is_read_after_the_timeout(self) -> None:
+    def test_each_address_with_an_answer_read_after_the_timeout(self) -> None:
         self.resolver.at_once = False
         done = self.start("slow.example", each_address=True, count=1, timeout=3.0)
         self.reactor.block(4)

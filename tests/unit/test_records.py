@@ -37,7 +37,7 @@ class RecordBufferTests(SynchronousTestCase):
         data = b"abcdef"
         self.assertIs(RecordBuffer(3).feed(data), data)
 
-    def test_no_bytes_give_no_record(self) -> None:
+    def test_no_bytes_give_no_records(self) -> None:
         self.assertEqual(RecordBuffer(3).feed(b""), b"")
 
 

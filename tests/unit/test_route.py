@@ -31,15 +31,15 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(Route(target=NAME, address=V6).literal, V6)
 
     def test_what_does_not_go_together(self) -> None:
-        for asked, words in (
+        for fields, words in (
             ({"target": V6, "family": Family.IPV4}, "ipv4: 2001:db8::1 is an IPv6 address"),
             ({"target": V4, "family": Family.IPV6}, "ipv6: 192.0.2.1 is an IPv4 address"),
-            ({"target": V4, "source": "::1"}, "source: ::1 reaches no IPv4 address"),
+            ({"target": V4, "source": "::1"}, "source: ::1 cannot reach an IPv4 address"),
             ({"target": NAME, "source": "::1", "family": Family.IPV4}, "source: ::1 is not an IPv4 address"),
             ({"target": NAME, "source": "eth0"}, "source: eth0 is not an IPv4 or IPv6 address"),
         ):
             with self.assertRaises(ConfigurationError) as refused:
-                Route(**asked)  # type: ignore[arg-type]  # the words say what is what
+                Route(**fields)  # type: ignore[arg-type]  # the keys are the names of the fields
             self.assertEqual(str(refused.exception), words)
 
 
@@ -61,13 +61,13 @@ class SizesTests(SynchronousTestCase):
                 sizes.check(value)
 
     def test_of_a_run(self) -> None:
-        for asked, sizes, probes in (
+        for fields, sizes, probes in (
             (PingConfiguration(), [250], None),
             (PingConfiguration(size=9, count=3), [9], 3),
             (PingConfiguration(sweep=range(1, 4)), [1, 2, 3], 3),
             (PingConfiguration(sweep=range(1, 4), count=2), [1, 2, 3], 6),
         ):
-            self.assertEqual((list(asked.sizes), asked.probes), (sizes, probes))
+            self.assertEqual((list(fields.sizes), fields.probes), (sizes, probes))
 
 
 class KernelFactsTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Record after record on one connection: who goes over which, and what comes of it."""
+"""Record after record on one connection: which record is sent over which, and the result."""
 
 from typing import Any, cast
 
@@ -41,7 +41,7 @@ class SessionTestCase(SynchronousTestCase):
     def connections(self) -> int:
         return len(self.reactor.tcpClients)
 
-    def came_to(self, probing: "Deferred[ProbeResult]") -> tuple[Outcome, int, bool]:
+    def result_of(self, probing: "Deferred[ProbeResult]") -> tuple[Outcome, int, bool]:
         result = self.successResultOf(probing)
         return result.outcome, result.sequence, result.reconnected
 
@@ -57,18 +57,18 @@ class KeptTests(SessionTestCase):
         self.assertTrue(transport.nodelay)
         self.reactor.advance(0.5)
         transport.receive(self.records[0].data)
-        told = self.successResultOf(first)
-        self.assertEqual((told.times.connect, told.times.echo, told.times.close), (250_000, 500_000, None))
-        self.assertEqual([attempt.won for attempt in told.attempts], [True])
+        result = self.successResultOf(first)
+        self.assertEqual((result.times.connect, result.times.echo, result.times.close), (250_000, 500_000, None))
+        self.assertEqual([attempt.won for attempt in result.attempts], [True])
         second = self.probe()
         self.assertEqual(transport.value(), self.records[0].data + self.records[1].data)
         self.reactor.advance(0.125)
         transport.receive(self.records[1].data[:9])
         self.reactor.advance(0.125)
         transport.receive(self.records[1].data[9:])
-        told = self.successResultOf(second)
-        self.assertEqual((told.sequence, told.times.first_byte, told.times.echo), (2, 125_000, 250_000))
-        self.assertEqual((told.times.connect, told.attempts, told.reconnected), (None, (), False))
+        result = self.successResultOf(second)
+        self.assertEqual((result.sequence, result.times.first_byte, result.times.echo), (2, 125_000, 250_000))
+        self.assertEqual((result.times.connect, result.attempts, result.reconnected), (None, (), False))
         self.assertEqual(self.connections, 1)
         self.successResultOf(self.session.close())
         self.assertIsInstance(transport.over, ConnectionDone)
@@ -78,7 +78,7 @@ class KeptTests(SessionTestCase):
         transport = self.accept()
         transport.receive(b"".join(record.data for record in self.records))
         for n, each in enumerate(probing):
-            self.assertEqual(self.came_to(each), (Outcome.ECHOED, n + 1, False))
+            self.assertEqual(self.result_of(each), (Outcome.ECHOED, n + 1, False))
         self.close()
 
     def test_reordered(self) -> None:
@@ -92,7 +92,7 @@ class KeptTests(SessionTestCase):
         self.assertTrue(transport.aborted)
         self.assertEqual(self.connections, 1)
 
-    def test_an_echo_that_comes_twice_is_the_next_ones_stale_one(self) -> None:
+    def test_an_echo_that_comes_twice_is_stale_for_the_next_record(self) -> None:
         first = self.probe()
         transport = self.accept()
         transport.receive(self.records[0].data * 2)
@@ -104,7 +104,7 @@ class KeptTests(SessionTestCase):
         self.assertTrue(transport.aborted)
         third = self.probe()
         self.accept().receive(self.records[2].data)
-        self.assertEqual(self.came_to(third), (Outcome.ECHOED, 3, True))
+        self.assertEqual(self.result_of(third), (Outcome.ECHOED, 3, True))
         self.close()
 
     def test_truncated(self) -> None:
@@ -122,11 +122,11 @@ class PeerClosesTests(SessionTestCase):
         transport = self.accept()
         transport.receive(self.records[0].data)
         transport.fin()
-        self.assertEqual(self.came_to(first), (Outcome.ECHOED, 1, False))
+        self.assertEqual(self.result_of(first), (Outcome.ECHOED, 1, False))
         second = self.probe()
         self.assertEqual(self.connections, 2)
         self.accept().receive(self.records[1].data)
-        self.assertEqual(self.came_to(second), (Outcome.ECHOED, 2, True))
+        self.assertEqual(self.result_of(second), (Outcome.ECHOED, 2, True))
         self.close()
 
     def test_records_under_way_go_over_the_next_connection(self) -> None:
@@ -136,17 +136,17 @@ class PeerClosesTests(SessionTestCase):
             self.assertEqual(transport.value(), b"".join(record.data for record in self.records[n:]))
             transport.receive(self.records[n].data)
             transport.fin()
-            self.assertEqual(self.came_to(each), (Outcome.ECHOED, n + 1, n > 0))
+            self.assertEqual(self.result_of(each), (Outcome.ECHOED, n + 1, n > 0))
         self.assertEqual(self.connections, 3)
 
-    def test_not_where_it_had_echoed_nothing(self) -> None:
+    def test_not_if_nothing_was_echoed_before(self) -> None:
         probing = [self.probe() for _ in range(2)]
         self.accept().fin()
         for each in probing:
-            self.assertEqual(self.came_to(each)[0], Outcome.CLOSED_EARLY)
+            self.assertEqual(self.result_of(each)[0], Outcome.CLOSED_EARLY)
         self.assertEqual(self.connections, 1)
 
-    def test_not_what_had_begun_to_come(self) -> None:
+    def test_not_a_record_whose_echo_had_begun(self) -> None:
         first, second = self.probe(), self.probe()
         transport = self.accept()
         transport.receive(self.records[0].data + self.records[1].data[:9])
@@ -162,7 +162,7 @@ class PeerClosesTests(SessionTestCase):
         transport.receive(self.records[0].data)
         transport.reset()
         self.assertTrue(self.successResultOf(first).echoed)
-        self.assertEqual(self.came_to(second)[0], Outcome.RESET)
+        self.assertEqual(self.result_of(second)[0], Outcome.RESET)
         self.assertEqual(self.connections, 1)
 
 
@@ -178,30 +178,30 @@ class TimeTests(SessionTestCase):
         third = self.probe()
         self.assertEqual(self.connections, 2)
         stuck.receive(self.records[0].data + self.records[1].data)
-        self.assertEqual(self.came_to(second), (Outcome.ECHOED, 2, False))
+        self.assertEqual(self.result_of(second), (Outcome.ECHOED, 2, False))
         self.assertTrue(stuck.aborted)
         self.accept().receive(self.records[2].data)
-        self.assertEqual(self.came_to(third), (Outcome.ECHOED, 3, True))
+        self.assertEqual(self.result_of(third), (Outcome.ECHOED, 3, True))
         self.close()
 
-    def test_those_who_wait_share_the_fate_of_the_connection(self) -> None:
+    def test_queued_records_fail_with_the_connection(self) -> None:
         first, second = self.probe(), self.probe()
         self.reactor.tcpClients[0][2].clientConnectionFailed(
             self.reactor.connectors[0], Failure(ConnectionRefusedError())
         )
-        self.assertEqual(self.came_to(first), (Outcome.REFUSED, 1, False))
-        self.assertEqual(self.came_to(second), (Outcome.REFUSED, 2, False))
+        self.assertEqual(self.result_of(first), (Outcome.REFUSED, 1, False))
+        self.assertEqual(self.result_of(second), (Outcome.REFUSED, 2, False))
         third = self.probe()
         self.accept().receive(self.records[2].data)
-        self.assertEqual(self.came_to(third), (Outcome.ECHOED, 3, False))
+        self.assertEqual(self.result_of(third), (Outcome.ECHOED, 3, False))
         self.close()
 
     def test_no_connection_in_time(self) -> None:
         first, second = self.probe(), self.probe(timeout=2)
         self.reactor.advance(2)
-        self.assertEqual(self.came_to(second)[0], Outcome.TIMEOUT)
+        self.assertEqual(self.result_of(second)[0], Outcome.TIMEOUT)
         self.reactor.advance(3)
-        self.assertEqual(self.came_to(first)[0], Outcome.CONNECT_TIMEOUT)
+        self.assertEqual(self.result_of(first)[0], Outcome.CONNECT_TIMEOUT)
 
     def test_a_corrupt_one_whose_rest_does_not_come(self) -> None:
         first = self.probe()
@@ -212,7 +212,7 @@ class TimeTests(SessionTestCase):
 
 
 class EndTests(SessionTestCase):
-    def test_close_cancels_what_is_under_way(self) -> None:
+    def test_close_cancels_probes_under_way(self) -> None:
         out = self.probe()
         transport = self.accept()
         closed = self.session.close()
@@ -237,7 +237,7 @@ class EndTests(SessionTestCase):
         transport = self.accept()
         self.assertEqual(transport.value(), self.records[1].data)
         transport.receive(self.records[1].data)
-        self.assertEqual(self.came_to(second)[0], Outcome.ECHOED)
+        self.assertEqual(self.result_of(second)[0], Outcome.ECHOED)
         self.close()
 
     def test_plain_bytes_are_numbered(self) -> None:

@@ -1,4 +1,4 @@
-"""What the bytes that came back mean for a record: the outcome, and the sentence that explains it."""
+"""The conclusion on a record: its outcome, and the sentence that explains it, from the bytes received."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,10 +60,10 @@ def failing_of(finding: Finding, *, sent: bool) -> Failing:
             return Failing(Outcome.CORRUPT, f"{ends}, and record {finding.other} follows")
         case _ if not sent:
             return Failing(
-                Outcome.CORRUPT, f"something came back before the record was sent{_service_detail(finding.came)}"
+                Outcome.CORRUPT, f"something came back before the record was sent{_service_detail(finding.beginning)}"
             )
         case _:
-            return Failing(Outcome.CORRUPT, difference_detail(finding.offset, finding.came))
+            return Failing(Outcome.CORRUPT, difference_detail(finding.offset, finding.beginning))
 
 
 def excess(size: int) -> Failing:
@@ -82,7 +82,7 @@ def unfinished(
     """
     received, offset = matcher.received(record), matcher.difference(record)
     if offset is not None:
-        failing = Failing(Outcome.CORRUPT, difference_detail(offset, matcher.came(record)))
+        failing = Failing(Outcome.CORRUPT, difference_detail(offset, matcher.beginning(record)))
     elif end is not None:
         failing = end
     else:

@@ -1,4 +1,4 @@
-"""What every client is asked: which way it goes to its target, and what TLS it speaks on it."""
+"""The options that all clients share: the route to the target, and TLS."""
 
 from dataclasses import dataclass
 
@@ -13,44 +13,44 @@ __all__ = ["ClientConfiguration", "ClientTLS"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTLS:
-    """What a probe is to do over TLS. Files are PEM."""
+    """The TLS options of a probe. Files are PEM."""
 
     ca: str | None = None
-    """File of the certificates to trust; None: the platform's."""
+    """File of the certificates to trust; None: the trust store of the platform."""
     name: str | None = None
-    """Name or address to send and to verify; None: the target's."""
+    """Name or address to send as SNI and to verify; None: the target."""
     certificate: str | None = None
-    """File of the client's certificate, its chain after it; None: the client shows none."""
+    """File of the client certificate, followed by its chain; None: no client certificate."""
     key: str | None = None
-    """File of its key; None: in the certificate's file."""
+    """File of its key; None: the file of the certificate."""
     insecure: bool = False
-    """Whether any certificate will do."""
+    """Whether any certificate is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfiguration:
-    """The options of a client that are about the way to its target. What inherits from it has more."""
+    """The options of the route and of TLS. The configuration of a command inherits from it and adds others."""
 
-    ipv4: bool = option(False, Flag(), "use IPv4 alone", short="4")
-    ipv6: bool = option(False, Flag(), "use IPv6 alone", short="6")
+    ipv4: bool = option(False, Flag(), "use IPv4 only", short="4")
+    ipv6: bool = option(False, Flag(), "use IPv6 only", short="6")
     source: str | None = option(None, Address(), "address of this host to connect from")
-    tls: bool = option(False, Flag(), "speak TLS, and send nothing before the server's certificate is verified")
+    tls: bool = option(False, Flag(), "use TLS, and send no record before the server's certificate is verified")
     tls_ca: str | None = option(
         None, Text("FILE"), "PEM file of the certificates to trust (default: the platform's trust store)"
     )
     tls_name: str | None = option(
-        None, Host(), "name or address that the server's certificate must be for (default: the one that is probed)"
+        None, Host(), "name or address that the server's certificate must match (default: HOST)"
     )
     tls_certificate: str | None = option(
-        None, Text("FILE"), "PEM file of the client certificate to show, its chain after it"
+        None, Text("FILE"), "PEM file of the client certificate, followed by its chain"
     )
-    tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: in the certificate's file)")
-    tls_insecure: bool = option(False, Flag(), "take any certificate for the server's")
+    tls_key: str | None = option(None, Text("FILE"), "PEM file of its key (default: the file of the certificate)")
+    tls_insecure: bool = option(False, Flag(), "accept any certificate of the server")
 
     def _check_route(self) -> None:
-        """Raise ConfigurationError where what is asked of the way does not go together."""
+        """Raise ConfigurationError if options of the route or of TLS contradict each other."""
         if self.ipv4 and self.ipv6:
-            raise ConfigurationError("ipv4: not with ipv6; without either both are used")
+            raise ConfigurationError("ipv4: cannot be combined with ipv6; without either, both are used")
         if self.source is not None and self.family is not None and self.family is not family_of(self.source):
             raise ConfigurationError(f"source: {self.source} is not an {self.family.value} address")
         given = [
@@ -59,22 +59,22 @@ class ClientConfiguration:
             if each.name.startswith("tls-") and getattr(self, each.field) != each.default
         ]
         if given and not self.tls:
-            raise ConfigurationError(f"{', '.join(given)}: of use only with tls")
+            raise ConfigurationError(f"{', '.join(given)}: requires tls")
         if self.tls_key and self.tls_certificate is None:
-            raise ConfigurationError("tls-key: of use only with tls-certificate")
+            raise ConfigurationError("tls-key: requires tls-certificate")
 
     @property
     def family(self) -> Family | None:
-        """The one family of addresses to use; None: both."""
+        """The one family of addresses to use; None for both."""
         return Family.IPV4 if self.ipv4 else Family.IPV6 if self.ipv6 else None
 
     def route_to(self, target: HostPort) -> Route:
-        """Return the way to `target`. Raises ConfigurationError where its literal is not of the family asked for."""
+        """Return the route to `target`. Raises ConfigurationError if it is a literal of the other family."""
         return Route(target=target, family=self.family, source=self.source)
 
     @property
     def client_tls(self) -> ClientTLS | None:
-        """What is asked of TLS; None without it."""
+        """The TLS options; None without TLS."""
         if not self.tls:
             return None
         return ClientTLS(

@@ -34,7 +34,7 @@ class Transfer:
     __slots__ = ("idle", "record", "sent_at", "timeout")
 
     def __init__(self, record: Record, timeout: float) -> None:
-        """`timeout` is the time limit in seconds; whoever owns the transfer watches it, and calls `expire`."""
+        """`timeout` is the time limit in seconds. The owner watches it, and calls `Connection.expire`."""
         self.record = record
         self.timeout = timeout
         self.sent_at: float | None = None

@@ -30,8 +30,8 @@ class Deadline:
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Start, with all of the time left."""
-        self._call = self._clock.callLater(self._left, self._expired)
+        """Start the time, all of which is left."""
+        self.resume()
 
     def hold(self) -> None:
         """Stop, and keep the time that is left: none if it has run out and the reactor was too busy to say so."""

@@ -124,7 +124,7 @@ class Dial:
         self._step_before_connected = Step.CONNECT
 
     def _connected(self, connected: IProtocol) -> "Deferred[ProbeProtocol]":
-        # With TLS it is Twisted's protocol around this one; naming its class would import OpenSSL for plain probes.
+        # With TLS it is Twisted's protocol around this one; its class is not imported for plain probes.
         protocol = getattr(connected, "wrappedProtocol", connected)
         assert isinstance(protocol, ProbeProtocol)
         self.protocol = protocol

@@ -1,4 +1,4 @@
-"""The TCP connection under a probe: sends at once, and asks the kernel about it before it is gone."""
+"""The TCP transport of a probe: sends at once, and reads TCP_INFO before the connection is closed."""
 
 import socket
 import sys
@@ -11,11 +11,11 @@ __all__ = ["ImmediateTransport"]
 
 
 class ImmediateTransport:
-    """A transport in front of Twisted's, which it stands in for under TLS too.
+    """Wraps Twisted's TCP transport, also the one under TLS.
 
-    Twisted's own write leaves the sending to the reactor's next turn: a time that would count as the path's. Here the
-    socket is tried first (`ISystemHandle.getHandle`), as long as nothing waits in Twisted's buffer. What does not
-    fit into the kernel's goes there, and all that follows, for nothing tells when that is empty again.
+    Twisted's write leaves sending to the reactor's next turn, which would count as time of the path. Here the socket is
+    tried first (`ISystemHandle.getHandle`), as long as Twisted's buffer is empty. What does not fit into the kernel's
+    buffer goes to Twisted's, and so does everything after it, because no event says when that is empty again.
     """
 
     def __init__(self, transport: Any) -> None:
@@ -25,7 +25,7 @@ class ImmediateTransport:
         self._sends_at_once = self._socket is not None
         self._facts: KernelFacts | None = None
         self.broken = False
-        """Whether a write found the connection reset. The kernel tells that once: who reads next finds a mere end."""
+        """Whether a write failed because of a reset. The kernel reports that once: the next read sees only an end."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -36,9 +36,9 @@ class ImmediateTransport:
             assert self._socket is not None
             try:
                 sent = self._socket.send(data)
-            except BlockingIOError:  # full
+            except BlockingIOError:  # the kernel's buffer is full
                 sent = 0
-            except OSError:  # Twisted will find out that it is over
+            except OSError:  # Twisted's next read reports the end
                 self.broken = True
                 sent = 0
             if sent == len(data):
@@ -64,14 +64,14 @@ class ImmediateTransport:
         self._transport.abortConnection()
 
     def kernel_facts(self) -> KernelFacts | None:
-        """Return what the kernel knows of the connection; once it is gone, what it knew when it was closed here.
+        """Return TCP_INFO of the connection; after it was closed at this end, as it was then.
 
-        None where there is no TCP_INFO, and where the connection was gone before it could be asked.
+        None if the system has no TCP_INFO, or the connection ended before it could be read.
         """
         if sys.platform == "linux" and self._socket is not None and self._socket.fileno() >= 0:
             try:
                 info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
-            except OSError:  # no TCP socket
+            except OSError:  # not a TCP socket
                 return None
             self._facts = read_tcp_info(info)
         return self._facts

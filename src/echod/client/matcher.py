@@ -49,7 +49,7 @@ class Finding(NamedTuple):
     """Of CORRUPT: offset of the first byte that differs. Of TRUNCATED: number of bytes before the next record."""
     other: int | None = None
     """The sequence number of the record of this run that came back instead, or was overtaken."""
-    came: bytes = b""
+    beginning: bytes = b""
     """Of CORRUPT: the beginning of the bytes in its place."""
 
 
@@ -97,7 +97,7 @@ class Matcher:
         """Return the offset of a byte that differs, if what came instead is not identified yet; else None."""
         return self._difference if self.received(record) else None
 
-    def came(self, record: Record) -> bytes:
+    def beginning(self, record: Record) -> bytes:
         """Return the beginning of the bytes in the place of `record` if one differs; else no bytes."""
         return bytes(self._held[:HEADER_SIZE]) if self.difference(record) is not None else b""
 
@@ -231,8 +231,8 @@ class Matcher:
                 return self._found(first, Verdict.TRUNCATED, begins, offset=begins, other=each.record.sequence)
         self._put_back(held)
         self._skip = len(first.record.data)
-        came = held[:HEADER_SIZE]
-        return self._found(first, Verdict.CORRUPT, len(held), offset=difference, came=came)
+        beginning = held[:HEADER_SIZE]
+        return self._found(first, Verdict.CORRUPT, len(held), offset=difference, beginning=beginning)
 
     def _out_with(self, header: bytes) -> _Expected | None:
         return next((each for each in self._out if each.record.header == header), None)
@@ -254,14 +254,14 @@ class Matcher:
         *,
         offset: int | None = None,
         other: int | None = None,
-        came: bytes = b"",
+        beginning: bytes = b"",
     ) -> list[Finding]:
         if expected.judged:
             return []
         expected.judged = True
         began = self._began
         assert began is not None
-        return [Finding(expected.record, verdict, began, received, offset, other, came)]
+        return [Finding(expected.record, verdict, began, received, offset, other, beginning)]
 
     def _begin_record(self) -> None:
         """Begin with the next record."""

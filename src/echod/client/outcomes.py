@@ -1,6 +1,6 @@
-"""How a probe ended: the vocabulary, and the values that tell it.
+"""The result of a probe: its vocabulary, and its values.
 
-Times are whole microseconds on a monotonic clock; what does not apply is None, never 0.
+Times are whole microseconds on a monotonic clock. A value that does not apply is None, never 0.
 """
 
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ __all__ = ["Attempt", "CertificateFacts", "KernelFacts", "Outcome", "PhaseTimes"
 
 
 class Step(Enum):
-    """A step of the path, in the order in which they are taken."""
+    """The steps of a probe, in their order."""
 
     RESOLVE = "resolve"
-    """The name is turned into addresses."""
+    """Name resolution."""
     CONNECT = "connect"
-    """TCP connects to one of them."""
+    """The TCP connection to one of the addresses."""
     TLS = "tls"
-    """The TLS handshake, and the check of who the server is."""
+    """The TLS handshake, and the verification of the server."""
     IDLE = "idle"
-    """The connection is held silent before the record, where that is asked for."""
+    """The silence before the record, with the option idle."""
     ECHO = "echo"
-    """The record goes out and comes back."""
+    """Sending the record, and receiving its echo."""
 
 
 class Outcome(Enum):
-    """What came of a probe. The values are fixed: output and labels carry them."""
+    """The outcome of a probe. The values are fixed: output and labels carry them."""
 
     ECHOED = "echoed"
     """Every byte came back. The only success."""
     RESOLVE_FAILED = "resolve-failed"
     """The name has no address, or the resolver did not answer."""
     REFUSED = "refused"
-    """The host is there, and nothing listens on the port."""
+    """The host answered that nothing listens on the port."""
     UNREACHABLE = "unreachable"
-    """No way to the address: no route, the network said so, or this host forbids it."""
+    """No route to the address, an ICMP error from the network, or this host forbids it."""
     CONNECT_TIMEOUT = "connect-timeout"
     """No answer to the connection attempts."""
     CONNECT_FAILED = "connect-failed"
@@ -49,25 +49,25 @@ class Outcome(Enum):
     TLS_UNTRUSTED = "tls-untrusted"
     """No trusted authority signed the server's certificate."""
     TLS_NO_SAN = "tls-no-san"
-    """The server's certificate has no subjectAltName, so it is nobody's."""
+    """The server's certificate has no subjectAltName, so it matches no host."""
     TLS_WRONG_NAME = "tls-wrong-name"
-    """The server's certificate is another host's."""
+    """The server's certificate is for another host."""
     TLS_CERTIFICATE_INVALID = "tls-certificate-invalid"
-    """The server's certificate fails in another way; the detail says which."""
+    """The server's certificate fails another check; the detail says which."""
     TLS_CLIENT_CERTIFICATE = "tls-client-certificate"
-    """The server wants a client certificate, or refused the one it got."""
+    """The server requires a client certificate, or refused the one that was sent."""
     TLS_FAILED = "tls-failed"
-    """The handshake failed in another way: no TLS there, nothing in common, or the connection ended."""
+    """The handshake failed in another way: no TLS server, no common version or cipher, or the connection ended."""
     RESET = "reset"
     """The connection broke after it was established; the step says where."""
     CLOSED_EARLY = "closed-early"
-    """The peer closed before the whole record was back."""
+    """The peer closed before the echo was complete."""
     TIMEOUT = "timeout"
-    """Name resolution, the TLS handshake or the echo took longer than the probe may."""
+    """The timeout passed in name resolution, the TLS handshake or the echo."""
     CORRUPT = "corrupt"
-    """Other bytes came back than were sent, or more, or the next record before this one was whole."""
+    """Other bytes came back than were sent, or more, or the next record before this one was complete."""
     STALE = "stale"
-    """Another record of this run came back: one that was echoed before, or one of another connection."""
+    """Another record of this run came back: one that was echoed before, or one sent on another connection."""
     REORDERED = "reordered"
     """A record came back before one that was sent earlier on the same connection."""
     FOREIGN = "foreign"
@@ -80,13 +80,13 @@ class Attempt:
 
     address: HostPort
     outcome: Outcome | None
-    """None: it connected, or was given up because another one had; `won` says which."""
+    """None: it connected, or was cancelled because another one had; `won` says which."""
     won: bool
-    """Whether the probe went on over it."""
+    """Whether its connection carried the record."""
     started: int
     """Microseconds from the start of the probe."""
     time: int
-    """Microseconds until it connected, failed or was given up."""
+    """Microseconds until it connected, failed or was cancelled."""
     detail: str = ""
 
 
@@ -95,29 +95,29 @@ class PhaseTimes:
     """How long each phase took, in microseconds."""
 
     resolve: int | None = None
-    """From the start to the last address of the name. Not of a literal."""
+    """From the start to the last address of the name. None for a literal."""
     connect: int | None = None
     """From the end of resolution to the established connection, lost attempts of a race included."""
     tls: int | None = None
     """From the established connection to the verified server."""
     idle: int | None = None
-    """For how long the connection was held silent before the record."""
+    """The silence before the record."""
     first_byte: int | None = None
     """From handing over the record to the arrival of the first byte of its echo."""
     echo: int | None = None
     """From handing over the record to the arrival of the last byte of its echo: the round-trip time."""
     close: int | None = None
-    """From the last byte to the end of the connection. Not of one that is kept."""
+    """From the last byte to the end of the connection. None for one that is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateFacts:
-    """What the server's certificate says, whether or not it was accepted."""
+    """Facts of the server's certificate, accepted or not."""
 
     subject: str
     """RFC 4514."""
     names: tuple[str, ...]
-    """The host names and addresses of the subjectAltName; empty where it has none."""
+    """The host names and addresses of the subjectAltName; empty without one."""
     issuer: str
     """RFC 4514."""
     not_before: datetime
@@ -129,22 +129,22 @@ class CertificateFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSSession:
-    """What came of TLS, as far as it got."""
+    """Facts of the TLS session, as far as the handshake got."""
 
     version: str | None = None
-    """As OpenSSL names it: "TLSv1.3". None where the handshake was not complete."""
+    """OpenSSL's name of it, such as "TLSv1.3". None if the handshake was not complete."""
     cipher: str | None = None
     certificate: CertificateFacts | None = None
-    """The server's; None where it showed none."""
+    """The server's; None if it sent none."""
     failed_check: str | None = None
-    """Which check of the certificate failed, in the words of X.509 or of RFC 6125; None where none did."""
+    """The check of the certificate that failed, in the terms of X.509 or RFC 6125; None if none did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFacts:
-    """What the kernel knows of the connection, from TCP_INFO (tcp(7)), when the echo was back or had failed.
+    """TCP_INFO (tcp(7)) of the connection when the echo was complete or had failed.
 
-    Not after a reset: with it the kernel has forgotten the connection.
+    There is none after a reset: the kernel drops the connection with it.
     """
 
     rtt: int
@@ -152,33 +152,33 @@ class KernelFacts:
     rtt_variation: int
     """Microseconds."""
     min_rtt: int | None
-    """The least round-trip time seen, microseconds. None where the kernel does not tell."""
+    """The minimum round-trip time, microseconds. None if the kernel does not report it."""
     retransmits: int
-    """Segments sent again on this connection, the SYN included where the kernel counts it."""
+    """Segments retransmitted on this connection, the SYN included if the kernel counts it."""
     mss: int
-    """The largest segment that is sent, bytes."""
+    """The maximum segment size for sending, bytes."""
     path_mtu: int
     """Bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What one probe found. What does not apply is None."""
+    """The result of one probe. A value that does not apply is None."""
 
     target: HostPort
-    """As it was asked for: a name stays a name."""
+    """The target as it was given: a name stays a name."""
     outcome: Outcome
     step: Step
     """The step that the probe ended in."""
     sequence: int = 1
     """Its number in the run, from 1 up."""
     started: datetime
-    """When it began, wall clock, in UTC."""
+    """The start, by the wall clock, in UTC."""
     times: PhaseTimes
     address: HostPort | None = None
-    """The address that was connected to, or that alone was tried."""
+    """The address that was connected to, or the only one that was tried."""
     source: HostPort | None = None
-    """Our end of the connection."""
+    """The address of this end of the connection."""
     attempts: tuple[Attempt, ...] = ()
     """In the order in which they were started."""
     size: int
@@ -186,13 +186,13 @@ class ProbeResult:
     received: int = 0
     """Bytes that came back."""
     offset: int | None = None
-    """Of corrupt: where the first byte that differs is, from 0; of a record that was cut off, how much of it came."""
+    """Of corrupt: the offset of the first byte that differs, from 0; of a truncated record, the number of its bytes."""
     reconnected: bool = False
-    """Of a run that keeps its connection: whether this probe had to make a new one, not being the first."""
+    """Of a run that keeps its connection: whether this probe, not being the first, needed a new one."""
     tls: TLSSession | None = None
     kernel: KernelFacts | None = None
     detail: str = ""
-    """What there is to say of a failure, in a few words."""
+    """A failure's explanation, in a few words."""
 
     @property
     def echoed(self) -> bool:

@@ -80,7 +80,7 @@ def tls_of(configuration: ClientConfiguration) -> "ClientTLSContext | None":
     """Return the TLS context that `configuration` asks for; None without TLS. Raises ConfigurationError."""
     if configuration.client_tls is None:
         return None
-    from echod.client.tls import ClientTLSContext  # importing OpenSSL takes time, and plain probes do without
+    from echod.client.tls import ClientTLSContext  # its import takes time, and plain probes do without it
 
     return ClientTLSContext(configuration.client_tls)
 

@@ -55,7 +55,7 @@ class ProbeProtocol(Protocol):
     """Sends records, and receives their echoes in any number of pieces.
 
     `ready` fires when records may be sent, and fails with the transport's reason if the connection ends before. The
-    protocol is half-closeable, so that the kernel can be asked about a connection that the peer has closed.
+    protocol is half-closeable, so that TCP_INFO can be read when the peer has closed the connection.
     """
 
     step = Step.ECHO

@@ -1,4 +1,4 @@
-"""What Linux tells of a TCP connection: `struct tcp_info` of linux/tcp.h, which only ever grows at its end."""
+"""TCP_INFO of Linux: `struct tcp_info` of linux/tcp.h, to which fields are only added at the end."""
 
 import struct
 
@@ -18,14 +18,14 @@ _MIN_RTT = 148
 
 _NEEDED = _TOTAL_RETRANS + _WORD.size
 _UNKNOWN = 0xFFFFFFFF
-"""What tcpi_min_rtt is before there was a sample."""
+"""The value of tcpi_min_rtt before the first sample."""
 
 TCP_INFO_SIZE = _MIN_RTT + _WORD.size
-"""Bytes to ask for: getsockopt(2) cuts a longer struct off, and says how much of a shorter one there is."""
+"""Bytes to ask for: getsockopt(2) truncates a longer struct, and returns the size of a shorter one."""
 
 
 def read_tcp_info(info: bytes) -> KernelFacts | None:
-    """Return what `info` says; None where it is too short for anything but the beginning."""
+    """Return the facts in `info`; None if it is too short to hold more than the first fields."""
     if len(info) < _NEEDED:
         return None
     min_rtt = _word(info, _MIN_RTT) if len(info) >= TCP_INFO_SIZE else _UNKNOWN

@@ -1,4 +1,4 @@
-"""TLS for probes: a context made once, and a connection of its own for each probe."""
+"""TLS for probes: a context made once, and a TLS connection for each probe."""
 
 from collections.abc import Callable
 
@@ -20,28 +20,28 @@ __all__ = ["ClientTLSContext"]
 
 
 class ClientTLSContext:
-    """The client's side of TLS, for any number of probes of any targets."""
+    """The TLS context of a client, for any number of probes of any targets."""
 
-    def __init__(self, asked: ClientTLS) -> None:
-        """Load the files. Raises ConfigurationError."""
-        self._asked = asked
-        if asked.name is not None:
+    def __init__(self, options: ClientTLS) -> None:
+        """Load the files. Raises ConfigurationError if one cannot be read, or the name is not possible."""
+        self._options = options
+        if options.name is not None:
             try:
-                ServerName(asked.name)
+                ServerName(options.name)
             except ValueError as problem:
-                raise ConfigurationError(f"tls-name: {asked.name} is not a host name: {problem}") from None
-        self._context = _context(asked)
+                raise ConfigurationError(f"tls-name: {options.name} is not a host name: {problem}") from None
+        self._context = _context(options)
 
     def factory(self, host: str, now: Callable[[], float], clock: IReactorTime) -> IProtocolFactory:
-        """Return what makes the protocol of one connection to `host`, under TLS."""
+        """Return the factory of the protocols of one connection to `host`, over TLS."""
 
-        def name() -> ServerName:  # of a name that IDNA refuses, resolution tells
-            return ServerName(self._asked.name or host)
+        def name() -> ServerName:  # called late: for a host name that IDNA refuses, resolution fails first
+            return ServerName(self._options.name or host)
 
         def build() -> TLSProbeProtocol:
-            refusal = _any if self._asked.insecure else name().refusal
-            shows = self._asked.certificate is not None
-            return TLSProbeProtocol(now, clock, refusal, certificate_facts, shows_certificate=shows)
+            name_refusal = _accept_any if self._options.insecure else name().refusal
+            shows = self._options.certificate is not None
+            return TLSProbeProtocol(now, clock, name_refusal, certificate_facts, shows_certificate=shows)
 
         return _ClientFactory(_Creator(self._context, name), True, ProbeFactory(build), clock)
 
@@ -52,7 +52,7 @@ class _ClientFactory(TLSMemoryBIOFactory):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
-    """Makes the TLS side of one connection, so that no other target's name gets into it."""
+    """Makes the OpenSSL connection of one probe. The context is shared, so the target's name is set here."""
 
     def __init__(self, context: SSL.Context, name: Callable[[], ServerName]) -> None:
         self._context = context
@@ -67,18 +67,18 @@ class _Creator:
         return connection
 
 
-def _context(asked: ClientTLS) -> SSL.Context:
+def _context(options: ClientTLS) -> SSL.Context:
     context = new_context(SSL.TLS_CLIENT_METHOD)
-    if asked.ca is None:
+    if options.ca is None:
         context.set_default_verify_paths()
     else:
-        _trust(context, asked.ca)
-    if asked.insecure:
+        _trust(context, options.ca)
+    if options.insecure:
         context.set_verify(SSL.VERIFY_NONE)
     else:
         context.set_verify(SSL.VERIFY_PEER, _verified)
-    if asked.certificate is not None:
-        show_certificate(context, asked.certificate, asked.key)
+    if options.certificate is not None:
+        show_certificate(context, options.certificate, options.key)
     return context
 
 
@@ -87,12 +87,12 @@ def _trust(context: SSL.Context, path: str) -> None:
     assert store is not None
     for each in load_certificates("tls-ca", path):
         store.add_cert(X509.from_cryptography(each))
-    # Who gives an intermediate authority's certificate, or the server's own, trusts that one.
+    # The certificate of an intermediate authority, or of the server, is then trusted as it is, without its issuer.
     store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
 
 
 def _verified(connection: SSL.Connection, certificate: X509, number: int, depth: int, ok: int) -> bool:
-    """Let a chain that OpenSSL has found a fault with go no further, and tell its own connection why."""
+    """Return whether OpenSSL accepts this certificate of the chain; if it does not, set the refusal of the probe."""
     if not ok:
         transport: ProbeTLSTransport = connection.get_app_data()
         protocol = transport.wrappedProtocol
@@ -102,6 +102,6 @@ def _verified(connection: SSL.Connection, certificate: X509, number: int, depth:
     return bool(ok)
 
 
-def _any(_: SSL.Connection) -> Refusal | None:
+def _accept_any(_: SSL.Connection) -> Refusal | None:
     """Take any certificate."""
     return None

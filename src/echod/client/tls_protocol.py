@@ -1,4 +1,4 @@
-"""The probe's protocol over TLS: not a byte of the record before the server is verified."""
+"""The protocol of a client's connection over TLS: no record is sent before the server is verified."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,10 +18,10 @@ from echod.client.protocol import ProbeProtocol, Refusal
 
 __all__ = ["ProbeTLSTransport", "TLSProbeProtocol"]
 
-CLOSE_PATIENCE = 1.0
-"""Seconds for the peer's close_notify once the echo is back. A closing TLS transport would wait for ever."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds to wait for the peer's close_notify. Twisted's TLS transport would wait for it without a limit."""
 
-_ABOUT_OUR_CERTIFICATE = {
+_CLIENT_CERTIFICATE_ALERTS = {
     "no certificate",
     "bad certificate",
     "unsupported certificate",
@@ -31,8 +31,8 @@ _ABOUT_OUR_CERTIFICATE = {
     "unknown ca",
     "access denied",
     "certificate required",
-    # What TLS 1.2 servers answer to a client that shows no certificate (RFC 5246 section 7.4.6). Without a cipher
-    # in common it comes too, but then before the server's own certificate.
+    # The answer of TLS 1.2 servers to a client without a certificate (RFC 5246 section 7.4.6). It is also the answer
+    # if there is no common cipher, but then it is sent before the server's own certificate.
     "handshake failure",
 }
 """Alerts (RFC 8446 section 6.2), in OpenSSL's words, with which a server refuses a client's certificate."""
@@ -40,62 +40,64 @@ _ABOUT_OUR_CERTIFICATE = {
 _HANDSHAKE = b"\x16"
 _CLIENT_HELLO = b"\x01"
 _RECORD_HEADER = 5
-"""Bytes of a TLS record before what it carries (RFC 8446 section 5.1)."""
+"""Bytes of a TLS record before its content (RFC 8446 section 5.1)."""
 
-_MEANINGS = {
-    "wrong version number": "what answers does not speak TLS",
-    "unsupported protocol": "the server speaks no version of TLS from 1.2 up",
+_EXPLANATIONS = {
+    "wrong version number": "the peer does not speak TLS",
+    "unsupported protocol": "the server supports no TLS version from 1.2 up",
 }
+"""Explanations of OpenSSL's reasons that are not clear by themselves."""
 
 
 @implementer(IHalfCloseableProtocol)
 class ProbeTLSTransport(TLSMemoryBIOProtocol):
-    """Twisted's plain TLS transport, which does not hold small writes back, and remembers how TCP ended."""
+    """Twisted's TLS transport without its buffer for small writes; it remembers how TCP ended."""
 
     tcp_reason: Failure = connectionDone
-    showed_certificate = False
-    """Whether the peer did."""
-    _fin = False
-    _heard = b""
+    certificate_received = False
+    """Whether the peer sent a certificate."""
+    _fin_received = False
+    _beginning = b""
+    """The first bytes that the peer sent."""
 
     @property
     def echoes_without_tls(self) -> bool:
-        """Whether the peer began with a ClientHello: a server has none of its own (RFC 8446 section 4)."""
-        return self._heard[:1] == _HANDSHAKE and self._heard[_RECORD_HEADER:] == _CLIENT_HELLO
+        """Whether the peer began with a ClientHello, which a server never sends (RFC 8446 section 4)."""
+        return self._beginning[:1] == _HANDSHAKE and self._beginning[_RECORD_HEADER:] == _CLIENT_HELLO
 
     def dataReceived(self, data: bytes) -> None:
-        """Note how the peer begins."""
-        self._heard += data[: _RECORD_HEADER + 1 - len(self._heard)]
+        """Keep the first bytes."""
+        self._beginning += data[: _RECORD_HEADER + 1 - len(self._beginning)]
         super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
 
     def makeConnection(self, transport: Any) -> None:
-        """Take the TCP transport, as one that sends at once."""
+        """Put an `ImmediateTransport` in front of the TCP transport."""
         super().makeConnection(ImmediateTransport(transport))  # type: ignore[no-untyped-call]  # Twisted's has no annotations
 
     def readConnectionLost(self) -> None:
-        """TCP's FIN has come: that is the end, also of what is still to be sent."""
-        wire = cast("ImmediateTransport", self.transport)
-        self._fin = not wire.broken
-        if cast("ProbeProtocol", self.wrappedProtocol).matcher.waiting or wire.broken:
-            wire.abortConnection()
+        """The peer has sent FIN: end the connection, with unsent data if there is any."""
+        tcp = cast("ImmediateTransport", self.transport)
+        self._fin_received = not tcp.broken
+        if cast("ProbeProtocol", self.wrappedProtocol).matcher.waiting or tcp.broken:
+            tcp.abortConnection()
         else:
-            wire.loseConnection()
+            tcp.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Never: the sending side is not shut alone."""
+        """No-op: this side is never shut down alone."""
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's gives it no default either
-        """Note what Twisted's replaces by its own reason, and what it forgets."""
-        self.tcp_reason = connectionDone if self._fin else reason
-        self.showed_certificate = cast("Any", self).getHandle().get_peer_certificate() is not None
+        """Keep TCP's reason, which Twisted replaces, and the fact about the certificate, which it drops."""
+        self.tcp_reason = connectionDone if self._fin_received else reason
+        self.certificate_received = cast("Any", self).getHandle().get_peer_certificate() is not None
         super().connectionLost(self.tcp_reason)  # type: ignore[no-untyped-call]  # likewise
 
 
 @implementer(IHandshakeListener)
 class TLSProbeProtocol(ProbeProtocol):
-    """A `ProbeProtocol` that first makes sure of the server.
+    """A `ProbeProtocol` that first verifies the server.
 
-    The chain is verified during the handshake, by whoever calls `refuse`; the name when it is complete.
+    The chain is verified during the handshake, by a callback of OpenSSL that calls `refuse`; the name after it.
     """
 
     step = Step.TLS
@@ -109,13 +111,13 @@ class TLSProbeProtocol(ProbeProtocol):
         *,
         shows_certificate: bool,
     ) -> None:
-        """`facts` reads the server's certificate, accepted or not."""
+        """`name_refusal` checks the server's name, `facts` reads its certificate, accepted or not."""
         super().__init__(now)
         self._clock = clock
         self._name_refusal = name_refusal
         self._facts = facts
         self._shows_certificate = shows_certificate
-        self._closing: IDelayedCall | None = None
+        self._close_timer: IDelayedCall | None = None
         self.tls = TLSSession()
 
     @property
@@ -123,20 +125,20 @@ class TLSProbeProtocol(ProbeProtocol):
         return cast("ImmediateTransport", cast("Any", self.transport).transport)
 
     def makeConnection(self, transport: Any) -> None:
-        """Take the TLS transport, under which there is a `ImmediateTransport` already."""
+        """Take the TLS transport, which has an `ImmediateTransport` under it."""
         Protocol.makeConnection(self, transport)
 
     def _tcp_connected(self) -> None:
-        """Not before the handshake is complete."""
+        """No-op: records may be sent after the handshake."""
 
     def refuse(self, refusal: Refusal, certificate: CertificateFacts | None = None) -> None:
-        """Note what is wrong with the server, and its certificate. The first counts."""
+        """Set why the server is refused, and the facts of its certificate. Only the first call counts."""
         if self.refusal is None:
             self.refusal = refusal
             self.tls = TLSSession(certificate=certificate, failed_check=refusal.check)
 
     def handshakeCompleted(self) -> None:
-        """Let records be sent, where the server is who it should be."""
+        """Verify the server's name; then records may be sent."""
         connection = cast("Any", self.transport).getHandle()
         if self.refusal is None:
             self.refusal = self._name_refusal(connection)
@@ -154,27 +156,27 @@ class TLSProbeProtocol(ProbeProtocol):
         self.ready.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell that it is over."""
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
+        """Report the end of the connection."""
+        if self._close_timer is not None and self._close_timer.active():
+            self._close_timer.cancel()
         super().connectionLost(reason)
 
     def close(self) -> None:
-        """Close in order, but do not wait for ever."""
+        """Close in order, and abort after `CLOSE_TIMEOUT`."""
         super().close()
-        if self._closing is None:
-            self._closing = self._clock.callLater(CLOSE_PATIENCE, self.abort)
+        if self._close_timer is None:
+            self._close_timer = self._clock.callLater(CLOSE_TIMEOUT, self.abort)
 
     def closed_in_order(self, reason: Failure) -> bool:
-        """Say whether the peer closed as it should; what a FIN without a close_notify cut off, TCP had told of."""
+        """Say whether the peer closed in order; a FIN without a close_notify counts, by TCP's reason."""
         return not isinstance(reason.value, SSL.Error) and super().closed_in_order(self._tcp_reason)
 
     def ended_by(self, reason: Failure, progress: str, received: int) -> Failing:
-        """Return what the transport's `reason` amounts to, which may be an error of OpenSSL's."""
+        """Return the failing that is the end of the connection for the transport's `reason`, also OpenSSL's errors."""
         if self.step is Step.TLS and cast("ProbeTLSTransport", self.transport).echoes_without_tls:
-            return Failing(Outcome.TLS_FAILED, "what answers is an echo server without TLS")
+            return Failing(Outcome.TLS_FAILED, "the peer is an echo server without TLS")
         if isinstance(reason.value, SSL.Error):
-            return self._broken_by(_words(reason.value), progress, received)
+            return self._ended_by_openssl(_openssl_reason(reason.value), progress, received)
         if self.step is not Step.TLS:
             return super().ended_by(self._tcp_reason, progress, received)
         how = "closed by the peer" if self._tcp_reason.check(ConnectionDone) else "reset"
@@ -184,25 +186,25 @@ class TLSProbeProtocol(ProbeProtocol):
     def _tcp_reason(self) -> Failure:
         return cast("ProbeTLSTransport", self.transport).tcp_reason
 
-    def _broken_by(self, words: str, progress: str, received: int) -> Failing:
-        _, is_alert, alert = words.rpartition(" alert ")
-        server_had_its_say = cast("ProbeTLSTransport", self.transport).showed_certificate and not received
-        if is_alert and alert in _ABOUT_OUR_CERTIFICATE and server_had_its_say:
-            # With TLS 1.3 the client is done, and sends, before the server has seen its certificate.
+    def _ended_by_openssl(self, reason: str, progress: str, received: int) -> Failing:
+        _, is_alert, alert = reason.rpartition(" alert ")
+        server_is_done = cast("ProbeTLSTransport", self.transport).certificate_received and not received
+        if is_alert and alert in _CLIENT_CERTIFICATE_ALERTS and server_is_done:
+            # With TLS 1.3 the handshake is complete for the client before the server has seen its certificate.
             self.step = Step.TLS
-            said = "refused the client certificate" if self._shows_certificate else "wants a client certificate"
-            return Failing(Outcome.TLS_CLIENT_CERTIFICATE, f"the server {said}: {alert}")
+            verb = "refused the client certificate" if self._shows_certificate else "requires a client certificate"
+            return Failing(Outcome.TLS_CLIENT_CERTIFICATE, f"the server {verb}: {alert}")
         if self.step is not Step.TLS:
-            return Failing(Outcome.RESET, f"broken off {progress}: {words}")
+            return Failing(Outcome.RESET, f"broken off {progress}: {reason}")
         if is_alert:
-            return Failing(Outcome.TLS_FAILED, f"the server broke it off: {alert}")
-        return Failing(Outcome.TLS_FAILED, _MEANINGS.get(words, words))
+            return Failing(Outcome.TLS_FAILED, f"the server ended the handshake: {alert}")
+        return Failing(Outcome.TLS_FAILED, _EXPLANATIONS.get(reason, reason))
 
 
-def _words(problem: SSL.Error) -> str:
+def _openssl_reason(error: SSL.Error) -> str:
     """Return the last of OpenSSL's reasons."""
-    match problem.args:
-        case [[*_, (_, _, str(words))]]:
-            return words
+    match error.args:
+        case [[*_, (_, _, str(reason))]]:
+            return reason
         case _:
-            return str(problem) or type(problem).__name__
+            return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
-"""Who the server is: the chain as OpenSSL finds it, the name as service_identity does.
+"""Verification of the server: the chain by OpenSSL, the name by service_identity.
 
-Twisted's own check lets a trusted certificate without a subjectAltName pass for any host: it
-catches one of service_identity's errors and logs the other. Here every failure refuses.
+Twisted's own check accepts a trusted certificate without a subjectAltName for any host: it handles one of
+service_identity's errors and only logs the other. Here, the server is refused for every error.
 """
 
 import idna
@@ -19,10 +19,10 @@ from echod.common.addresses import display_host, parse_address
 __all__ = ["ServerName", "certificate_facts", "chain_refusal"]
 
 _NAMES_SHOWN = 5
-"""A certificate may have hundreds of names, and an output line has to be read."""
+"""A certificate may have hundreds of names; a line of output shows the first ones."""
 
 _NO_NAME = "presented identifiers"
-"""RFC 6125's words, as "reference identifier" is, for the names in a certificate and for the one that is asked for."""
+"""RFC 6125's term for the names in a certificate; "reference identifier" is its term for the name to match."""
 
 _UNTRUSTED = {
     X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT: "its certificate is missing",
@@ -30,11 +30,11 @@ _UNTRUSTED = {
     X509VerificationCodes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its certificate was not sent and is not trusted",
     X509VerificationCodes.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: "self-signed certificate",
     X509VerificationCodes.ERR_SELF_SIGNED_CERT_IN_CHAIN: "self-signed certificate in certificate chain",
-    X509VerificationCodes.ERR_CERT_SIGNATURE_FAILURE: "the signature is not a trusted one's of that name",
-    X509VerificationCodes.ERR_CERT_UNTRUSTED: "its certificate is not to be trusted for this",
+    X509VerificationCodes.ERR_CERT_SIGNATURE_FAILURE: "not signed by the trusted certificate of that name",
+    X509VerificationCodes.ERR_CERT_UNTRUSTED: "its certificate is not trusted for this purpose",
 }
 
-_WORDS = {
+_CHECK_NAMES = {
     number: name.removeprefix("ERR_").replace("_", " ").lower()
     for name, number in vars(X509VerificationCodes).items()
     if name.startswith("ERR_")
@@ -42,56 +42,58 @@ _WORDS = {
 
 
 class ServerName:
-    """The name or address that a server's certificate has to be for."""
+    """The name or address that the server's certificate must match."""
 
     def __init__(self, host: str) -> None:
-        """Raises ValueError where `host` is a name that IDNA refuses."""
+        """Raises ValueError if `host` is a name that IDNA refuses."""
         address = parse_address(display_host(host))
         self._is_address = address is not None
         if address is not None:
-            self._name = str(address).partition("%")[0]  # a scope id is this host's own matter
+            self._name = str(address).partition("%")[0]  # a scope id has a meaning on this host only
         else:
             name = host.removesuffix(".")
-            # Names in ASCII are left as they are: some that IDNA refuses are in use, such as those with underscores.
+            # Names in ASCII are not encoded: IDNA refuses some that are in use, such as those with underscores.
             self._name = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
 
     @property
     def indicated(self) -> bytes | None:
-        """What SNI carries: a name, never an address (RFC 6066 section 3)."""
+        """The name to send as SNI; None for an address (RFC 6066 section 3)."""
         return None if self._is_address else self._name.encode("ascii")
 
     def refusal(self, connection: Connection) -> Refusal | None:
-        """Return why the certificate of the peer is none of this name's; None where it is one."""
+        """Return why the peer's certificate does not match this name; None if it matches."""
         try:
             certificate = connection.get_peer_certificate(as_cryptography=True)
             assert certificate is not None
             hosts = _hosts(certificate)
             if not hosts:
-                return Refusal(Outcome.TLS_NO_SAN, "the certificate's subjectAltName names no host", _NO_NAME)
+                return Refusal(
+                    Outcome.TLS_NO_SAN, "the certificate's subjectAltName has no host name or address", _NO_NAME
+                )
             verify = verify_ip_address if self._is_address else verify_hostname
             verify(connection, self._name)
         except ExtensionNotFound:
             return Refusal(Outcome.TLS_NO_SAN, "the certificate has no subjectAltName", _NO_NAME)
         except VerificationError:
-            said = f"the certificate is for {_listed(hosts)}, not for {self._name}"
-            return Refusal(Outcome.TLS_WRONG_NAME, said, "reference identifier")
-        except Exception as problem:  # what cannot be verified is refused, whatever the reason
-            said = f"the certificate's names cannot be read: {_printable(str(problem))}"
-            return Refusal(Outcome.TLS_CERTIFICATE_INVALID, said, _NO_NAME)
+            detail = f"the certificate is for {_listed(hosts)}, not for {self._name}"
+            return Refusal(Outcome.TLS_WRONG_NAME, detail, "reference identifier")
+        except Exception as problem:  # a certificate that cannot be verified is refused, for any reason
+            detail = f"the certificate's names cannot be read: {_printable(str(problem))}"
+            return Refusal(Outcome.TLS_CERTIFICATE_INVALID, detail, _NO_NAME)
         return None
 
 
 def certificate_facts(connection: Connection, shown: X509 | None = None) -> CertificateFacts | None:
-    """Return what the server's certificate says, verified or not; None where it cannot be read, or there is none.
+    """Return the facts of the server's certificate, verified or not; None if there is none, or it cannot be read.
 
-    While the chain is being verified, the certificate is in the chain alone. Where not even there, it is `shown`.
+    During the verification of the chain, only the chain has the certificate; before that, only `shown`.
     """
     try:
         chain = connection.get_peer_cert_chain(as_cryptography=True)
         if chain:
             return _facts(chain[0])
         return None if shown is None else _facts(shown.to_cryptography())
-    except Exception:  # what a peer wrote into its certificate must not cost the verdict on it
+    except Exception:  # a malformed certificate must not hide the reason of its refusal
         return None
 
 
@@ -111,27 +113,30 @@ def _facts(certificate: Certificate) -> CertificateFacts:
 
 
 def chain_refusal(certificate: X509, number: int, depth: int) -> Refusal:
-    """Return what the X509 error `number` amounts to; at `depth` 0 is the server's certificate, above it issuers."""
-    whose = "the certificate" if depth == 0 else "the certificate of an issuer"
-    check = _WORDS.get(number, f"OpenSSL error {number}")
+    """Return the refusal for the X509 error `number`; at `depth` 0 is the server's certificate, above it issuers."""
+    subject = "the certificate" if depth == 0 else "the certificate of an issuer"
+    check = _CHECK_NAMES.get(number, f"OpenSSL error {number}")
     if number == X509VerificationCodes.ERR_CERT_HAS_EXPIRED:
-        return Refusal(Outcome.TLS_EXPIRED, f"{whose} expired on {_date(certificate.get_notAfter())}", check)
+        return Refusal(Outcome.TLS_EXPIRED, f"{subject} expired on {_date(certificate.get_notAfter())}", check)
     if number == X509VerificationCodes.ERR_CERT_NOT_YET_VALID:
-        said = f"{whose} is not valid before {_date(certificate.get_notBefore())}"
-        return Refusal(Outcome.TLS_NOT_YET_VALID, said, check)
+        detail = f"{subject} is not valid before {_date(certificate.get_notBefore())}"
+        return Refusal(Outcome.TLS_NOT_YET_VALID, detail, check)
     if number in _UNTRUSTED:
         return Refusal(Outcome.TLS_UNTRUSTED, f"the certificate's issuer is not trusted: {_UNTRUSTED[number]}", check)
-    return Refusal(Outcome.TLS_CERTIFICATE_INVALID, f"{whose} is invalid: {check}", check)
+    return Refusal(Outcome.TLS_CERTIFICATE_INVALID, f"{subject} is invalid: {check}", check)
 
 
 def _hosts(certificate: Certificate) -> list[str]:
-    """Return the host names and addresses of the subjectAltName. Raises ExtensionNotFound, or ValueError."""
+    """Return the host names and addresses of the subjectAltName.
+
+    Raises ExtensionNotFound without one, ValueError if it is malformed.
+    """
     names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     return [*names.get_values_for_type(DNSName), *map(str, names.get_values_for_type(IPAddress))]
 
 
 def _date(asn1: bytes | None) -> str:
-    """Return the day of an ASN.1 GENERALIZEDTIME: 20261122103000Z."""
+    """Return the date of an ASN.1 GENERALIZEDTIME such as 20261122103000Z."""
     digits = (asn1 or b"").decode("ascii", "replace")
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}"
 
@@ -143,5 +148,5 @@ def _listed(names: list[str]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return what a peer wrote as one line that moves no cursor."""
+    """Return text of a peer with everything replaced that is not printable, such as control characters."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""What sends at once: what it finds out by that, and nobody else would."""
+"""The transport that sends at once, over a real socket."""
 
 import socket
 from typing import Any
@@ -10,7 +10,7 @@ from tests.support.processes import abort
 
 
 class Transport:
-    """Twisted's, which keeps what it is given."""
+    """Keeps the bytes written to it."""
 
     def __init__(self, handle: socket.socket) -> None:
         self.written = b""
@@ -23,7 +23,7 @@ class Transport:
         self.written += data
 
 
-class WireTests(SynchronousTestCase):
+class ImmediateTransportTests(SynchronousTestCase):
     def setUp(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.client = socket.create_connection(server.getsockname())
@@ -32,17 +32,17 @@ class WireTests(SynchronousTestCase):
         self.addCleanup(self.peer.close)
         self.client.setblocking(False)
         self.transport = Transport(self.client)
-        self.wire: Any = ImmediateTransport(self.transport)
+        self.immediate: Any = ImmediateTransport(self.transport)
 
-    def test_a_reset_is_noted_and_what_was_not_sent_goes_on(self) -> None:
-        abort(self.peer)  # over loopback it has arrived when this returns
-        self.wire.write(b"record")
-        self.assertEqual((self.wire.broken, self.transport.written), (True, b"record"))
+    def test_a_reset_is_noted_and_unsent_bytes_are_passed_on(self) -> None:
+        abort(self.peer)  # over loopback, the reset has arrived when this returns
+        self.immediate.write(b"record")
+        self.assertEqual((self.immediate.broken, self.transport.written), (True, b"record"))
 
-    def test_a_full_buffer_is_no_reset(self) -> None:
+    def test_a_full_buffer_is_not_a_reset(self) -> None:
         data = bytes(1 << 24)
-        self.wire.write(data)
-        self.wire.write(b"more")
-        self.assertFalse(self.wire.broken)
+        self.immediate.write(data)
+        self.immediate.write(b"more")
+        self.assertFalse(self.immediate.broken)
         self.assertTrue(0 < len(self.transport.written) < len(data))
         self.assertTrue(self.transport.written.endswith(b"more"))

@@ -1,4 +1,4 @@
-"""A run of probes in a process of its own, and all that it tells: as a program, one line of JSON for each result."""
+"""A run of probes in another process. As a program, it prints each result as a line of JSON."""
 
 import json
 import sys
@@ -14,12 +14,12 @@ from tests.support.processes import run
 Wrap = Callable[..., tuple[str, ...]]
 
 
-def results(cwd: Path, wrap: Wrap, host: str, port: int = 3005, **asked: Any) -> list[Any]:
-    """Run what `PingConfiguration` of `asked` asks for, as the command that `wrap` makes of it; return the results.
+def results(cwd: Path, wrap: Wrap, host: str, port: int = 3005, **options: Any) -> list[Any]:
+    """Run `PingConfiguration(**options)` with the command that `wrap` returns for it; return the results.
 
     They have the fields of `ProbeResult`; enums are their values.
     """
-    command = (sys.executable, "-m", "tests.support.told", host, str(port), json.dumps(asked))
+    command = (sys.executable, "-m", "tests.support.probe_process", host, str(port), json.dumps(options))
     ran = run(*wrap(*command), cwd=cwd, timeout=60, PYTHONPATH=str(Path(__file__).parents[2]))
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line, object_hook=lambda fields: SimpleNamespace(**fields)) for line in ran.stdout.splitlines()]
@@ -32,17 +32,17 @@ def _main(host: str, port: str, options: str) -> None:
     from echod.client.record import described_records
     from echod.probe import PingConfiguration, ProbeResult, prepare_run, target
 
-    asked = json.loads(options)
-    if "sweep" in asked:
-        asked["sweep"] = range(*asked["sweep"])
+    fields = json.loads(options)
+    if "sweep" in fields:
+        fields["sweep"] = range(*fields["sweep"])
 
-    def tell(result: ProbeResult) -> None:
+    def print_result(result: ProbeResult) -> None:
         text = json.dumps(asdict(result), default=lambda value: value.value if isinstance(value, Enum) else str(value))
         print(text)  # noqa: T201  # the test reads it
 
     async def probes(reactor: Any) -> None:
         records = described_records(run=1)
-        await prepare_run(reactor, target(host, int(port)), PingConfiguration(**asked), records, tell).start()
+        await prepare_run(reactor, target(host, int(port)), PingConfiguration(**fields), records, print_result).start()
 
     react(lambda reactor: Deferred.fromCoroutine(probes(reactor)))
 
