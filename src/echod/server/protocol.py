@@ -25,7 +25,8 @@ from zope.interface import implementer
 from echod.common.addresses import HostPort
 from echod.server.config import ExchangeRules
 from echod.server.deadlines import Deadlines, Slot
-from echod.server.exchange import ECHO_AND_WAIT, Action, Event, Exchange
+from echod.server.exchange import ECHO_AND_WAIT, Exchange
+from echod.server.exchange_states import Action, Event
 from echod.server.summary import TLSFacts, TLSFailure
 
 __all__ = ["ConnectionOwner", "EchoProtocol"]

@@ -25,7 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.server.exchange import Action, Event, State
+from echod.server.exchange_states import Action, Event, State
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import TLSFacts, TLSFailure
 from echod.tls.contexts import new_context, show_certificate
