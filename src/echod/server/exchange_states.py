@@ -14,7 +14,7 @@ from typing import Final
 
 from echod.server.summary import CloseReason
 
-__all__ = ["TRANSITIONS", "Action", "Event", "State", "Transition", "UnexpectedEvent"]
+__all__ = ["TRANSITIONS", "Action", "Event", "State", "Transition"]
 
 
 class State(Enum):
@@ -112,15 +112,6 @@ class Transition:
     state: State
     actions: tuple[Action, ...] = ()
     reason: CloseReason | None = None
-
-
-class UnexpectedEvent(Exception):
-    """The machine has no transition for an event in its state: an error of the server, which no client can cause."""
-
-    def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"no transition for {event.name} in {state.name}")
-        self.state = state
-        self.event = event
 
 
 def _transitions() -> dict[State, dict[Event, Transition]]:

@@ -14,8 +14,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.common.addresses import HostPort
-from echod.server.factory import EchoFactory, ServerContext, host_port
+from echod.common.addresses import HostPort, host_port
+from echod.server.factory import EchoFactory, ServerContext
 from echod.server.proxy_header import MalformedHeader, ProxyHeaderReader
 from echod.server.summary import CloseReason
 

@@ -17,10 +17,10 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echod.common.addresses import host_port
 from echod.common.errors import ConfigurationError, ListenError
 from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
-from echod.server.factory import host_port
 from echod.server.port_close import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
