@@ -1,4 +1,4 @@
-"""Every listener, every mode, every client: the bytes received, and the close reason."""
+"""Every path into the daemon, both modes, every kind of client: the echoed bytes, and the close reason."""
 
 import socket
 import ssl
@@ -31,6 +31,7 @@ from tests.support.sockets import PATIENCE, RECORD, free_port
 
 
 def whole(client: Client, records: int) -> bytes:
+    """Send the records in one piece."""
     client.send(RECORD * records)
     received = receive(client, 250 * records)
     client.half_close()
@@ -38,6 +39,7 @@ def whole(client: Client, records: int) -> bytes:
 
 
 def bytewise(client: Client, records: int) -> bytes:
+    """Send the records byte by byte."""
     for n in range(250 * records):
         client.send(RECORD[n % 250 : n % 250 + 1])
     received = receive(client, 250 * records)
@@ -46,22 +48,26 @@ def bytewise(client: Client, records: int) -> bytes:
 
 
 def half_close(client: Client, records: int) -> bytes:
+    """Send the records, with keep-alive a part of another one, and half-close before reading."""
     client.send(RECORD * records + (b"half" if records > 1 else b""))
     client.half_close()
     return b"".join(receive_to_end(client))
 
 
 def excess(client: Client, records: int) -> bytes:
+    """Send more than the records, and read until the server closes."""
     client.send(RECORD * records + (b"x" if records > 1 else b"x" * 300_000))
     return b"".join(receive_to_end(client))
 
 
 def silence(client: Client, records: int) -> bytes:
+    """Send part of the only record, or all records with keep-alive; then be silent until the server closes."""
     client.send(RECORD[:249] if records == 1 else RECORD * records)
     return b"".join(receive_to_end(client))
 
 
 def reset(client: Client, records: int) -> bytes:
+    """Send part of the only record, or exchange all records with keep-alive; then reset the connection."""
     client.send(RECORD[:100] if records == 1 else RECORD * records)
     received = b"" if records == 1 else receive(client, 250 * records)
     client.reset()
@@ -69,7 +75,7 @@ def reset(client: Client, records: int) -> bytes:
 
 
 CLIENTS = {
-    # client: its behaviour, the reason with one record, the reason with keep-alive
+    # name: function, close reason with one record, close reason with keep-alive
     "whole": (whole, CloseReason.ECHOED, CloseReason.ECHOED),
     "bytewise": (bytewise, CloseReason.ECHOED, CloseReason.ECHOED),
     "half-close": (half_close, CloseReason.ECHOED, CloseReason.INCOMPLETE),
@@ -79,15 +85,15 @@ CLIENTS = {
 }
 
 NOTHING_ECHOED = {"silence", "reset"}
-"""The clients that do not send a whole record."""
+"""The clients that, without keep-alive, send less than a record."""
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["one-record", "keep-alive"])
 @pytest.mark.parametrize("path", PATHS)
 @pytest_twisted.ensureDeferred
-async def test_cell(path: str, keep_alive: bool, client: str, files: Files) -> None:
-    await cell(path, keep_alive, client, files)
+async def test_the_echo_and_the_close_reason(path: str, keep_alive: bool, client: str, files: Files) -> None:
+    await check_exchange(path, keep_alive, client, files)
 
 
 @pytest.mark.parametrize(
@@ -102,21 +108,23 @@ async def test_cell(path: str, keep_alive: bool, client: str, files: Files) -> N
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_cell_on_stock_twisted(path: str, keep_alive: bool, client: str, files: Files) -> None:
-    await cell(path, keep_alive, client, files, transport="stock")
+async def test_the_echo_and_the_close_reason_on_the_stock_transport(
+    path: str, keep_alive: bool, client: str, files: Files
+) -> None:
+    await check_exchange(path, keep_alive, client, files, transport="stock")
 
 
-async def cell(path: str, keep_alive: bool, client: str, files: Files, **options: Any) -> None:
-    act, reason_of_one, reason_of_many = CLIENTS[client]
+async def check_exchange(path: str, keep_alive: bool, client: str, files: Files, **options: Any) -> None:
+    exchange, reason_of_one, reason_of_keep_alive = CLIENTS[client]
     records = 3 if keep_alive else 1
     port = free_port()
 
     def talk() -> bytes:
-        talking = PATHS[path](port, files)
+        connection = PATHS[path](port, files)
         try:
-            return act(talking, records)
+            return exchange(connection, records)
         finally:
-            talking.close()
+            connection.close()
 
     timeout = 0.3 if client in {"silence", "excess"} else PATIENCE
     options |= options_of(path, port, files)
@@ -124,7 +132,7 @@ async def cell(path: str, keep_alive: bool, client: str, files: Files, **options
         echoed = await deferToThread(talk)
         reasons = await daemon.ends(1)
     assert echoed == (b"" if client in NOTHING_ECHOED and not keep_alive else RECORD * records)
-    assert reasons == [reason_of_many if keep_alive else reason_of_one]
+    assert reasons == [reason_of_keep_alive if keep_alive else reason_of_one]
     (summary,) = daemon.observer.summaries
     assert summary.records == len(echoed) // 250
     assert summary.peer.host == (PEER if path.startswith("haproxy") else "::1")
@@ -144,13 +152,13 @@ async def test_no_record_is_lost_at_a_half_close(path: str, keep_alive: bool, fi
     def talk() -> list[int]:
         echoes = []
         for _ in range(20):
-            talking = PATHS[path](port, files)
+            client = PATHS[path](port, files)
             try:
-                talking.send(RECORD * records)
-                talking.half_close()
-                echoes.append(len(b"".join(receive_to_end(talking))))
+                client.send(RECORD * records)
+                client.half_close()
+                echoes.append(len(b"".join(receive_to_end(client))))
             finally:
-                talking.close()
+                client.close()
         return echoes
 
     async with running(keep_alive=keep_alive, **options_of(path, port, files)) as daemon:
@@ -172,7 +180,7 @@ async def test_large_records_over_tls_to_a_slow_reader(version: ssl.TLSVersion, 
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             with context.wrap_socket(plain, server_hostname="localhost") as client:
                 client.sendall(payload)
-                time.sleep(0.3)  # so that the daemon's buffers fill, and it is paused
+                time.sleep(0.3)  # so that the server's send buffer fills, and the transport pauses the protocol
                 received = b""
                 while piece := client.recv(1 << 16):
                     received += piece
@@ -186,7 +194,9 @@ async def test_large_records_over_tls_to_a_slow_reader(version: ssl.TLSVersion, 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["one-record", "keep-alive"])
 @pytest_twisted.ensureDeferred
-async def test_close_notify_comes_while_the_echo_is_under_way(keep_alive: bool, files: Files) -> None:
+async def test_a_close_notify_received_while_the_echo_is_sent_does_not_cost_the_echo(
+    keep_alive: bool, files: Files
+) -> None:
     size = 1 << 20
     payload = bytes(n % 251 for n in range(size))
     port = free_port()
@@ -208,7 +218,7 @@ async def test_close_notify_comes_while_the_echo_is_under_way(keep_alive: bool, 
 
 @pytest.mark.parametrize("path", ["tcp", "tls-1.3", "haproxy-v1"])
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_may_not_connect(path: str, files: Files) -> None:
+async def test_a_client_outside_the_access_list_is_refused(path: str, files: Files) -> None:
     port = free_port()
 
     def talk() -> bytes:
@@ -226,7 +236,7 @@ async def test_a_client_that_may_not_connect(path: str, files: Files) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_tls_client_that_never_closes(files: Files) -> None:
+async def test_a_tls_client_that_never_closes_is_closed_after_the_linger(files: Files) -> None:
     port = free_port()
 
     def talk() -> float:
@@ -235,7 +245,7 @@ async def test_a_tls_client_that_never_closes(files: Files) -> None:
             client.send(RECORD)
             assert b"".join(receive_to_end(client)) == RECORD
             started = time.monotonic()
-            assert client.socket.recv(1) == b""  # beneath TLS: the server's FIN
+            assert client.socket.recv(1) == b""  # on the TCP connection below TLS: the server's FIN
             return time.monotonic() - started
         finally:
             client.close()
@@ -247,7 +257,7 @@ async def test_a_tls_client_that_never_closes(files: Files) -> None:
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.0\r\n\r\n", RECORD, b"\x16\x03\x01\xff\xff" + b"x" * 100])
 @pytest_twisted.ensureDeferred
-async def test_no_tls_on_the_tls_port(garbage: bytes, files: Files) -> None:
+async def test_a_client_without_tls_on_the_tls_port(garbage: bytes, files: Files) -> None:
     port = free_port()
 
     def talk() -> None:
@@ -264,7 +274,7 @@ async def test_no_tls_on_the_tls_port(garbage: bytes, files: Files) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_health_check_of_the_tls_port_is_no_failure(files: Files) -> None:
+async def test_a_health_check_of_the_tls_port_is_no_data(files: Files) -> None:
     port = free_port()
     async with running(**options_of("tls-1.3", port, files)) as daemon:
         await deferToThread(lambda: Client(port).close())
@@ -272,7 +282,7 @@ async def test_a_health_check_of_the_tls_port_is_no_failure(files: Files) -> Non
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_client_that_never_begins_a_handshake(files: Files) -> None:
+async def test_a_client_that_begins_no_handshake_times_out(files: Files) -> None:
     port = free_port()
 
     def talk() -> list[bytes]:
@@ -291,7 +301,7 @@ async def test_a_client_that_never_begins_a_handshake(files: Files) -> None:
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
 @pytest_twisted.ensureDeferred
-async def test_a_client_without_the_certificate_that_is_required(version: int, files: Files) -> None:
+async def test_a_client_without_the_required_certificate_is_refused(version: int, files: Files) -> None:
     port = free_port()
 
     def talk() -> bytes:
@@ -323,7 +333,7 @@ async def test_a_client_without_the_certificate_that_is_required(version: int, f
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_malformed_proxy_headers(sent: bytes, reason: CloseReason, files: Files) -> None:
+async def test_malformed_proxy_headers_are_refused(sent: bytes, reason: CloseReason, files: Files) -> None:
     port = free_port()
 
     def talk() -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Each mode of a run, over real sockets."""
+"""The modes of a run of probes, over real sockets."""
 
 import sys
 import time
@@ -73,12 +73,12 @@ async def test_all_fields_of_a_result() -> None:
         assert abs(result.started.timestamp() - time.time()) < PATIENCE
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's TCP_INFO")
 @pytest.mark.parametrize(
     "behave", [peers.one_then_close, peers.flips(9), lambda c: c.recv(9), peers.receive, lambda _: time.sleep(0.3)]
 )
 @pytest_twisted.ensureDeferred
-async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) -> None:
+async def test_the_kernels_facts_at_every_outcome(behave: Callable[[Any], None]) -> None:
     with peers.peer(behave) as port:
         result = await probe(reactor, target("127.0.0.1", port), payload=OURS[0], timeout=0.2)
         facts = result.kernel
@@ -92,7 +92,7 @@ async def test_the_kernels_view_however_it_ended(behave: Callable[[Any], None]) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_keep_alive() -> None:
+async def test_keep_alive_probes_use_one_connection() -> None:
     async with running(keep_alive=True) as daemon:
         run = Run(daemon.port, keep_alive=True, count=20)
         summary = await run.to_the_end()
@@ -114,7 +114,7 @@ async def test_keep_alive_with_a_server_that_closes_after_each_record(interval: 
 
 
 @pytest_twisted.ensureDeferred
-async def test_overlapping_records() -> None:
+async def test_several_records_outstanding_on_one_connection() -> None:
     with peers.peer(peers.delays(0.05)) as port:
         run = Run(port, keep_alive=True, count=10, interval=0.005)
         summary = await run.to_the_end()
@@ -146,7 +146,7 @@ async def test_other_bytes_than_the_echo(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_is_one_behind() -> None:
+async def test_the_records_of_a_peer_that_is_one_behind_are_stale() -> None:
     with peers.peer(peers.one_behind()) as port:
         run = Run(port, count=3)
         await run.to_the_end()
@@ -154,7 +154,7 @@ async def test_a_peer_that_is_one_behind() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_swaps_records() -> None:
+async def test_swapped_records_are_reordered() -> None:
     with peers.peer(peers.swaps) as port:
         session = Session(reactor, target("::1", port))
         first = session.probe(OURS[0], timeout=PATIENCE)
@@ -165,7 +165,7 @@ async def test_a_peer_that_swaps_records() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_idle() -> None:
+async def test_a_connection_that_the_peer_forgets_while_it_is_idle() -> None:
     with peers.peer(peers.forgets(0.2)) as port:
         quick = Run(port, idle=0.05, timeout=1.0, count=1)
         await quick.to_the_end()
@@ -179,7 +179,7 @@ async def test_idle() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_peer_that_closes_in_silence() -> None:
+async def test_a_peer_that_closes_an_idle_connection() -> None:
     with peers.peer(lambda _: time.sleep(0.1)) as port:
         run = Run(port, idle=2.0, timeout=1.0, count=1)
         await run.to_the_end()
@@ -189,14 +189,14 @@ async def test_a_peer_that_closes_in_silence() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_idle_longer_than_the_timeout() -> None:
+async def test_an_idle_time_above_the_timeout() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, idle=0.4, timeout=0.2, count=1)
         assert (await run.to_the_end()).echoed == 1
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_sweep_finds_the_black_hole() -> None:
+async def test_a_sweep_finds_the_size_from_which_records_are_lost() -> None:
     with peers.peer(peers.swallows_from(1400)) as port:
         run = Run(port, sweep=range(1, 1802, 300), timeout=0.2)
         await run.to_the_end()
@@ -205,7 +205,7 @@ async def test_a_sweep_finds_the_black_hole() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_deadline() -> None:
+async def test_a_run_ends_at_its_deadline() -> None:
     with peers.peer(peers.stream) as port:
         run = Run(port, deadline=0.3, interval=0.05)
         started = time.monotonic()
@@ -215,7 +215,7 @@ async def test_a_deadline() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_source_and_family() -> None:
+async def test_the_source_address_and_the_address_family() -> None:
     async with running() as daemon:
         for host, address in (("127.0.0.1", "127.0.0.2"), ("::1", "::1")):
             route = Route(target=target(host, daemon.port), source=address)
@@ -229,7 +229,7 @@ async def test_source_and_family() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_address() -> None:
+async def test_each_address_of_a_name_is_probed() -> None:
     async with running() as daemon:
         run = Run(daemon.port, "localhost", each_address=True, count=2)
         summary = await run.to_the_end()
@@ -247,7 +247,7 @@ async def test_the_largest_records_on_one_connection() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_under_tls(tmp_path: Path) -> None:
+async def test_a_run_over_tls(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("localhost", "::1")
     tls = ClientTLSContext(ClientTLS(ca=str(authority.certificate)))
@@ -273,14 +273,14 @@ async def test_under_tls(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refused_certificate_is_in_the_result(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    between = Authority(tmp_path, "intermediate authority", issuer=authority)
+    intermediate = Authority(tmp_path, "intermediate authority", issuer=authority)
     (tmp_path / "other").mkdir()
-    stranger = Authority(tmp_path / "other", "stranger")
-    chained = between.issue("localhost")
+    other = Authority(tmp_path / "other", "other authority")
+    chained = intermediate.issue("localhost")
     with chained.certificate.open("ab") as file:
-        file.write(between.certificate.read_bytes())
+        file.write(intermediate.certificate.read_bytes())
     tls = ClientTLSContext(ClientTLS(ca=str(authority.certificate)))
-    elsewhere = ClientTLSContext(ClientTLS(ca=str(stranger.certificate)))
+    tls_of_other = ClientTLSContext(ClientTLS(ca=str(other.certificate)))
     for pair, context, outcome, check, names, issuer in (
         (authority.issue("a.example"), tls, Outcome.TLS_WRONG_NAME, "reference identifier", ("a.example",), "test"),
         (authority.issue(), tls, Outcome.TLS_NO_SAN, "presented identifiers", (), "test"),
@@ -288,9 +288,9 @@ async def test_a_refused_certificate_is_in_the_result(tmp_path: Path) -> None:
             authority.issue("localhost", begins=-3 * DAY, ends=-2 * DAY),
             tls, Outcome.TLS_EXPIRED, "cert has expired", ("localhost",), "test",
         ),
-        # The certificate that the check fails for is the intermediate's; the facts are those of the server's.
+        # The check fails at the intermediate's certificate; the facts are those of the server's.
         (
-            chained, elsewhere, Outcome.TLS_UNTRUSTED, "unable to get issuer cert locally", ("localhost",),
+            chained, tls_of_other, Outcome.TLS_UNTRUSTED, "unable to get issuer cert locally", ("localhost",),
             "intermediate",
         ),
     ):  # fmt: skip

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import select
 import socket
 import ssl
@@ -327,6 +328,20 @@ async def test_a_reset_is_reported_as_connection_lost(sends: bool, clients: Conn
         await until(lambda: protocol.reason)
         assert protocol.reason.type is ConnectionLost
         assert protocol.calls == ["made", "lost"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_close_reaches_the_client_while_another_descriptor_has_the_socket(clients: Connect) -> None:
+    async with listening(lambda _: RecordingEcho()) as here:
+        client = clients(here)
+        await until(lambda: here.protocols)
+        transport = here.protocols[0].transport
+        inherited = os.dup(transport.fileno())  # as a forked child has it
+        try:
+            transport.loseConnection()
+            assert await deferToThread(read_to_end, client) == b""
+        finally:
+            os.close(inherited)
 
 
 @pytest_twisted.ensureDeferred

@@ -277,7 +277,7 @@ class TestEnds:
         (("-c", "1", "--tls-insecure"), "tls-insecure: requires tls"),
         (
             ("-c", "1", "--assert", "connect.p99<1s"),
-            "--assert: must be about a phase of response, service, not connect",
+            "--assert: must be about one of the phases response, service, not connect",
         ),
     ],
 )

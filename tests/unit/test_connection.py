@@ -20,7 +20,6 @@ from echod.client.connection_states import (
     TRANSITIONS,
     Action,
     Event,
-    InvalidEvent,
     State,
     Transition,
     next_transition,
@@ -30,6 +29,7 @@ from echod.client.deadline import Clocks
 from echod.client.protocol import ProbeFactory, ProbeProtocol
 from echod.client.record import described
 from echod.client.route import Route
+from echod.common.errors import UnexpectedEvent
 from echod.probe import target
 from tests.support.memory import MemoryTransport
 
@@ -60,10 +60,10 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(Event.JOIN in row, state in {State.DIALLING, State.OPEN}, state)
 
     def test_an_invalid_event(self) -> None:
-        with self.assertRaises(InvalidEvent) as raised:
+        with self.assertRaises(UnexpectedEvent) as raised:
             next_transition(State.OVER, Event.ECHO)
         self.assertEqual((raised.exception.state, raised.exception.event), (State.OVER, Event.ECHO))
-        self.assertEqual(str(raised.exception), "ECHO in state OVER")
+        self.assertEqual(str(raised.exception), "no transition for ECHO in OVER")
 
 
 class MemorySink:

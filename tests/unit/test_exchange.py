@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.common.errors import UnexpectedEvent
 from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.exchange import DISCARD, ECHO_AND_WAIT, Exchange
-from echod.server.exchange_states import TRANSITIONS, Action, Event, State, Transition, UnexpectedEvent
+from echod.server.exchange_states import TRANSITIONS, Action, Event, State, Transition
 from echod.server.summary import WAIT_BOUNDS, CloseReason
 
 SIZE = 4

@@ -8,7 +8,8 @@ import pyte
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.cli.charts import ASCII, UNICODE
-from echod.cli.terminal import NO_TERMINAL_WIDTH, Colour, Output, printable
+from echod.cli.terminal import NO_TERMINAL_WIDTH, Colour, Output
+from echod.common.text import printable
 from tests.support.pages import XTERM, Stream, output
 
 

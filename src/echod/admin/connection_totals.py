@@ -8,7 +8,7 @@ from math import inf
 
 from zope.interface import implementer
 
-from echod.server.connections import Connection
+from echod.server.connections import OpenConnection
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import REFUSALS, WAIT_BOUNDS, CloseReason, ConnectionSummary, TLSFailure
@@ -89,7 +89,7 @@ class ConnectionTotals:
         if len(self._pending) >= BATCH:
             self._add_pending()
 
-    def counts(self, connections: Iterable[Connection]) -> ConnectionCounts:
+    def counts(self, connections: Iterable[OpenConnection]) -> ConnectionCounts:
         """Return the counts at this moment; `connections` are the open ones."""
         self._add_pending()
         active = 0

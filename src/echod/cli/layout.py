@@ -7,7 +7,7 @@ from echod.cli.charts import Marks
 from echod.cli.terminal import Colour
 from echod.common.assertions import AssertionResult
 
-__all__ = ["INDENT", "Page", "failed_assertion_line", "folded", "format_milliseconds"]
+__all__ = ["INDENT", "TextOutput", "failed_assertion_line", "folded", "format_milliseconds"]
 
 INDENT = "    "
 
@@ -15,7 +15,7 @@ SIX = 6
 """Characters of a number in a table. The longest time of a histogram, 60000 ms, takes five."""
 
 
-class Page(Protocol):
+class TextOutput(Protocol):
     """The interface of the output that lines are laid out for."""
 
     @property
@@ -45,7 +45,7 @@ def format_milliseconds(microseconds: int) -> str:
     return next(text for digits in (3, 2, 1, 0) if len(text := f"{microseconds / 1000:.{digits}f}") <= SIX)
 
 
-def folded(line: str, page: Page) -> list[str]:
+def folded(line: str, page: TextOutput) -> list[str]:
     """Return the line, folded to the width of the page."""
     if not page.is_terminal or len(line) <= page.width:
         return [line]

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from echod.cli.charts import ASCII, UNICODE, Marks
 
-__all__ = ["NO_TERMINAL_WIDTH", "Colour", "Output", "printable"]
+__all__ = ["NO_TERMINAL_WIDTH", "Colour", "Output"]
 
 NO_TERMINAL_WIDTH = 80
 """Columns that bars and tables fit into if the width is unknown."""
@@ -85,8 +85,3 @@ class Output:
         except UnicodeEncodeError:
             return False
         return True
-
-
-def printable(text: str) -> str:
-    """Return text of a peer as one line, without control characters and changes of the writing direction."""
-    return "".join(c if c.isprintable() else "?" for c in text)

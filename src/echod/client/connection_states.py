@@ -61,11 +61,12 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
+from echod.common.errors import UnexpectedEvent
+
 __all__ = [
     "TRANSITIONS",
     "Action",
     "Event",
-    "InvalidEvent",
     "State",
     "Transition",
     "next_transition",
@@ -193,15 +194,6 @@ class Transition(NamedTuple):
     """In their order. An action can raise an event, whose transition is then complete before the next action."""
 
 
-class InvalidEvent(Exception):
-    """An event that is not possible in the state: a programming error, which no peer can cause."""
-
-    def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"{event.name} in state {state.name}")
-        self.state = state
-        self.event = event
-
-
 def _to(state: State, *actions: Action) -> Transition:
     return Transition(state, actions)
 
@@ -271,11 +263,11 @@ TRANSITIONS: Mapping[State, Mapping[Event, Transition]] = {
 
 
 def next_transition(state: State, event: Event) -> Transition:
-    """Return the transition of `event` in `state`. Raises InvalidEvent if the table has none."""
+    """Return the transition of `event` in `state`. Raises UnexpectedEvent if the table has none."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:
-        raise InvalidEvent(state, event) from None
+        raise UnexpectedEvent(state, event) from None
 
 
 def transition_table() -> str:

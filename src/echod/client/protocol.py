@@ -16,9 +16,9 @@ from echod.client.immediate_transport import ImmediateTransport
 from echod.client.matcher import Finding, Matcher
 from echod.client.outcomes import KernelFacts, Outcome, Step, TLSSession
 from echod.client.record import Record
-from echod.common.addresses import HostPort, display_host
+from echod.common.addresses import host_port
 
-__all__ = ["ProbeFactory", "ProbeProtocol", "ProtocolListener", "Refusal", "host_port"]
+__all__ = ["ProbeFactory", "ProbeProtocol", "ProtocolListener", "Refusal"]
 
 
 class Refusal(NamedTuple):
@@ -154,11 +154,6 @@ class ProbeProtocol(Protocol):
 
     def _tcp_connected(self) -> None:
         self.ready.callback(None)
-
-
-def host_port(address: IAddress) -> HostPort:
-    """Return the host and port of a TCP address."""
-    return HostPort(display_host(address.host), address.port)  # type: ignore[attr-defined]  # IAddress declares neither
 
 
 class ProbeFactory(Factory):

@@ -15,9 +15,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from echod.client.protocol import host_port
 from echod.client.route import Family, Route
-from echod.common.addresses import HostPort
+from echod.common.addresses import HostPort, host_port
 
 __all__ = ["FamilyResolver", "addresses_of"]
 

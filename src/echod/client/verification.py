@@ -15,6 +15,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from echod.client.outcomes import CertificateFacts, Outcome
 from echod.client.protocol import Refusal
 from echod.common.addresses import display_host, parse_address
+from echod.common.text import printable
 
 __all__ = ["ServerName", "certificate_facts", "chain_refusal"]
 
@@ -78,7 +79,7 @@ class ServerName:
             detail = f"the certificate is for {_listed(hosts)}, not for {self._name}"
             return Refusal(Outcome.TLS_WRONG_NAME, detail, "reference identifier")
         except Exception as problem:  # a certificate that cannot be verified is refused, for any reason
-            detail = f"the certificate's names cannot be read: {_printable(str(problem))}"
+            detail = f"the certificate's names cannot be read: {printable(str(problem))}"
             return Refusal(Outcome.TLS_CERTIFICATE_INVALID, detail, _NO_NAME)
         return None
 
@@ -103,9 +104,9 @@ def _facts(certificate: Certificate) -> CertificateFacts:
     except ExtensionNotFound:
         hosts = []
     return CertificateFacts(
-        subject=_printable(certificate.subject.rfc4514_string()),
-        names=tuple(map(_printable, hosts)),
-        issuer=_printable(certificate.issuer.rfc4514_string()),
+        subject=printable(certificate.subject.rfc4514_string()),
+        names=tuple(map(printable, hosts)),
+        issuer=printable(certificate.issuer.rfc4514_string()),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         fingerprint=certificate.fingerprint(SHA256()).hex(),
@@ -142,11 +143,6 @@ def _date(asn1: bytes | None) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(_printable, names[:_NAMES_SHOWN]))
+    shown = ", ".join(map(printable, names[:_NAMES_SHOWN]))
     more = len(names) - _NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _printable(text: str) -> str:
-    """Return text of a peer with everything replaced that is not printable, such as control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)

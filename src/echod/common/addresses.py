@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-__all__ = ["HostPort", "display_host", "parse_address", "parse_host", "parse_network"]
+__all__ = ["HostPort", "display_host", "host_port", "parse_address", "parse_host", "parse_network"]
 
 MAPPED = "::ffff:"
 """The beginning of an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
@@ -50,6 +50,11 @@ class HostPort:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def host_port(address: object) -> HostPort:
+    """Return a Twisted address for display. The host is empty if it has none, as the address of a Unix socket."""
+    return HostPort(display_host(getattr(address, "host", "")), getattr(address, "port", 0))
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -3,7 +3,9 @@
 A fault of a peer is not an exception: the server reports it as a `CloseReason`, the probe as an `Outcome`.
 """
 
-__all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError"]
+from enum import Enum
+
+__all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError", "UnexpectedEvent"]
 
 
 class EchodError(Exception):
@@ -20,3 +22,12 @@ class ListenError(EchodError):
 
 class GeneratorError(EchodError):
     """A load worker process ended before the run did."""
+
+
+class UnexpectedEvent(Exception):
+    """A state machine has no transition for an event in its state: a fault of echod; no user or peer causes it."""
+
+    def __init__(self, state: Enum, event: Enum) -> None:
+        super().__init__(f"no transition for {event.name} in {state.name}")
+        self.state = state
+        self.event = event

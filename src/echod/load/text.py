@@ -1,10 +1,11 @@
 """The terminal output of `echod load`: pure functions from values to lines."""
 
-from echod.cli.layout import Page, folded, format_milliseconds
-from echod.cli.terminal import Colour, printable
+from echod.cli.layout import TextOutput, folded, format_milliseconds
+from echod.cli.terminal import Colour
 from echod.client.outcomes import Outcome
 from echod.common.addresses import HostPort
 from echod.common.assertions import Assertion
+from echod.common.text import printable
 from echod.load.config import LOAD_TIMES, RESPONSE, LoadConfiguration
 from echod.load.search import SearchStep
 from echod.load.statistics import LATE, LoadStatistics
@@ -32,7 +33,7 @@ def header_line(target: HostPort, configuration: LoadConfiguration, rate: int | 
     )
 
 
-def progress_line(statistics: LoadStatistics, configuration: LoadConfiguration, page: Page) -> str:
+def progress_line(statistics: LoadStatistics, configuration: LoadConfiguration, page: TextOutput) -> str:
     """Return the live line: time, rate, percentiles, failures, connections; the last ones are left out if too long."""
     last = statistics.intervals[-1] if statistics.intervals else None
     elapsed = last.until if last is not None else 0.0
@@ -71,7 +72,7 @@ def found_line(assertion: Assertion, found: int | None) -> str:
     return f"found: {assertion.text} holds up to {found} records/s"
 
 
-def summary_lines(target: HostPort, statistics: LoadStatistics, page: Page) -> list[str]:
+def summary_lines(target: HostPort, statistics: LoadStatistics, page: TextOutput) -> list[str]:
     """Return the summary of a run."""
     title = f"--- {target.host} port {target.port} load statistics ---"
     unfinished = f", {statistics.unfinished} unfinished" if statistics.unfinished else ""

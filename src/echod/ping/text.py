@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from echod.cli.charts import bins
-from echod.cli.layout import INDENT, Page, folded, format_milliseconds
-from echod.cli.terminal import Colour, printable
+from echod.cli.layout import INDENT, TextOutput, folded, format_milliseconds
+from echod.cli.terminal import Colour
 from echod.client.config import ClientTLS
 from echod.client.outcomes import Outcome, ProbeResult, Step
 from echod.common.addresses import HostPort
 from echod.common.assertions import ROUND_TRIP
 from echod.common.histogram import Histogram
+from echod.common.text import printable
 from echod.ping.statistics import PHASES, Statistics
 
 __all__ = ["header_line", "live_line", "result_lines", "status_lines", "summary_lines"]
@@ -46,7 +47,7 @@ def header_line(target: HostPort, sizes: range, tls: ClientTLS | None = None) ->
     return f"ECHO {target.host} port {target.port}{over}: {size} bytes a record"
 
 
-def result_lines(result: ProbeResult, page: Page, *, verbose: bool = False) -> list[str]:
+def result_lines(result: ProbeResult, page: TextOutput, *, verbose: bool = False) -> list[str]:
     """Return the line of one probe, folded to the page; with `verbose`, its details below."""
     lines = folded(_result_line(result, page), page)
     if not result.echoed:
@@ -56,7 +57,7 @@ def result_lines(result: ProbeResult, page: Page, *, verbose: bool = False) -> l
     return lines
 
 
-def live_line(statistics: Statistics, recent: Sequence[int | None], page: Page) -> str:
+def live_line(statistics: Statistics, recent: Sequence[int | None], page: TextOutput) -> str:
     """Return the live line: counts, loss, percentiles, and a sparkline of the `recent` round trips (None: lost)."""
     width = page.width - 1  # some terminals wrap a line that reaches the last column
     ended, lost = statistics.ended, statistics.lost
@@ -75,7 +76,7 @@ def live_line(statistics: Statistics, recent: Sequence[int | None], page: Page) 
     return page.coloured(counts, colour) + times + (f"  {page.coloured(sparkline, Colour.BARS)}" if sparkline else "")
 
 
-def summary_lines(target: HostPort, statistics: Statistics, page: Page) -> list[str]:
+def summary_lines(target: HostPort, statistics: Statistics, page: TextOutput) -> list[str]:
     """Return the lines at the end of a run."""
     title = f"--- {target.host} port {target.port} echo statistics ---"
     lines = ["", *(page.coloured(line, Colour.TITLE) for line in folded(title, page))]
@@ -90,7 +91,7 @@ def summary_lines(target: HostPort, statistics: Statistics, page: Page) -> list[
     return lines
 
 
-def status_lines(statistics: Statistics, page: Page) -> list[str]:
+def status_lines(statistics: Statistics, page: TextOutput) -> list[str]:
     """Return the line about an unfinished run, folded to the page."""
     times = statistics.round_trips
     shown = "" if times is None else f", {_min_median_p99_max(times)}"
@@ -102,7 +103,7 @@ def _milliseconds(microseconds: float) -> str:
     return f"{microseconds / 1000:.3f}"
 
 
-def _result_line(result: ProbeResult, page: Page) -> str:
+def _result_line(result: ProbeResult, page: TextOutput) -> str:
     endpoint = result.address or result.target
     peer = f"{endpoint.host} port {endpoint.port}"
     if result.times.echo is not None and result.echoed:
@@ -181,7 +182,7 @@ def _table(statistics: Statistics) -> list[str]:
     return lines
 
 
-def _bars(times: Histogram, page: Page) -> list[str]:
+def _bars(times: Histogram, page: TextOutput) -> list[str]:
     histogram = bins(times, BINS)
     texts = [(_milliseconds(each.low), _milliseconds(each.high), str(each.count)) for each in histogram]
     low_width, high_width, count_width = (max(map(len, column)) for column in zip(*texts, strict=True))

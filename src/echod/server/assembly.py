@@ -53,7 +53,7 @@ class _ListenerOptions:
 
 
 def listener_reactor(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
-    """Return the reactor for the listeners: that of the fast transport, or `reactor`, as the configuration says."""
+    """Return the reactor for the listeners: that of the fast transport or `reactor`, by the option `transport`."""
     chosen: IDaemonReactor = fast_reactor(reactor) if configuration.transport == "fast" else reactor
     return chosen
 

@@ -5,10 +5,10 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connections", "OpenConnection"]
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """The interface of an open connection."""
 
     def drain(self) -> None:
@@ -24,23 +24,23 @@ class Connections:
     def __init__(self, limit: int | None = None) -> None:
         """`limit` is the limit of open connections, for display: `Admission` enforces it. None: no limit."""
         self.limit = limit
-        self._open: set[Connection] = set()
+        self._open: set[OpenConnection] = set()
         self._draining = False
         self._drained: Deferred[None] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[OpenConnection]:
         return iter(self._open)
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: OpenConnection) -> None:
         """Add a connection that has just opened; during a drain, drain it."""
         self._open.add(connection)
         if self._draining:
             connection.drain()
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: OpenConnection) -> None:
         """Remove a connection that has ended."""
         self._open.discard(connection)
         self._end_drain_if_empty()

@@ -9,8 +9,9 @@ from bisect import bisect_left
 from dataclasses import replace
 from typing import Final
 
+from echod.common.errors import UnexpectedEvent
 from echod.server.config import ExchangeRules
-from echod.server.exchange_states import TRANSITIONS, Action, Event, State, UnexpectedEvent
+from echod.server.exchange_states import TRANSITIONS, Action, Event, State
 from echod.server.summary import WAIT_BOUNDS, CloseReason
 
 __all__ = ["DISCARD", "ECHO_AND_WAIT", "Exchange", "RecordBuffer"]

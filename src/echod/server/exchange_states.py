@@ -14,7 +14,7 @@ from typing import Final
 
 from echod.server.summary import CloseReason
 
-__all__ = ["TRANSITIONS", "Action", "Event", "State", "Transition", "UnexpectedEvent"]
+__all__ = ["TRANSITIONS", "Action", "Event", "State", "Transition"]
 
 
 class State(Enum):
@@ -90,9 +90,9 @@ class Action(Enum):
     WRITE_LAST = "write last"
     """Write the last echo, so that the FIN is sent in the same segment if the system can do that."""
     HALF_CLOSE = "half-close"
-    """Close the sending side after what was written."""
+    """Close the sending side after the written bytes."""
     CLOSE = "close"
-    """Close the connection after what was written. This may end the connection at once."""
+    """Close the connection after the written bytes. This may end the connection at once."""
     ABORT = "abort"
     """Reset the connection."""
     ARM_RECORD = "arm record"
@@ -112,15 +112,6 @@ class Transition:
     state: State
     actions: tuple[Action, ...] = ()
     reason: CloseReason | None = None
-
-
-class UnexpectedEvent(Exception):
-    """The machine has no transition for an event in its state: an error of the server, which no client can cause."""
-
-    def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"no transition for {event.name} in {state.name}")
-        self.state = state
-        self.event = event
 
 
 def _transitions() -> dict[State, dict[Event, Transition]]:

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from echod.common.addresses import HostPort, display_host
+from echod.common.addresses import HostPort, host_port
 from echod.server.admission import Admission
 from echod.server.config import ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
@@ -16,7 +16,7 @@ from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import CloseReason, ConnectionSummary
 
-__all__ = ["EchoFactory", "ServerContext", "host_port"]
+__all__ = ["EchoFactory", "ServerContext"]
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,3 @@ class EchoFactory(Factory):
             self._notify(summary)
         except Exception:  # an observer's fault must not keep a stopping server waiting for this connection
             self._log.failure("an observer of connections failed")
-
-
-def host_port(address: object) -> HostPort:
-    """Return a Twisted address for display. The host is empty if it has none, as the address of a Unix socket."""
-    return HostPort(display_host(getattr(address, "host", "")), getattr(address, "port", 0))

@@ -26,7 +26,7 @@ ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interf
 
 
 class SocketMaker(Protocol):
-    """The signature of `socket.create_server`, as far as it is used."""
+    """The signature of `socket.create_server`, with the parameters that are used."""
 
     def __call__(
         self, address: tuple[str, int], *, family: int, backlog: int, reuse_port: bool, dualstack_ipv6: bool

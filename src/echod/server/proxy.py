@@ -14,15 +14,15 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echod.common.addresses import HostPort
-from echod.server.factory import EchoFactory, ServerContext, host_port
+from echod.common.addresses import HostPort, host_port
+from echod.server.factory import EchoFactory, ServerContext
 from echod.server.proxy_header import MalformedHeader, ProxyHeaderReader
 from echod.server.summary import CloseReason
 
 __all__ = ["ProxiedFactory"]
 
 HEADER_TIMEOUT = 3.0
-"""Seconds for the header: the time that section 2 of the specification asks of a receiver, for a retransmission."""
+"""Seconds for the header: section 2 of the specification advises at least 3, to cover a retransmission."""
 
 
 class ProxiedFactory(Factory):
@@ -90,7 +90,7 @@ class HeaderProtocol(Protocol):
             self._context.connections.discard(self)
 
     def readConnectionLost(self) -> None:
-        """End the connection: the FIN came before the header was complete."""
+        """End the connection: the FIN was received before the header was complete."""
         if not self._received:
             self._reason = CloseReason.NO_DATA
         self._abort()

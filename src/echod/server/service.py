@@ -17,10 +17,10 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echod.common.addresses import host_port
 from echod.common.errors import ConfigurationError, ListenError
 from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
-from echod.server.factory import host_port
 from echod.server.port_close import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
@@ -102,8 +102,8 @@ class EchoService(Service):
     def stopService(self) -> "Deferred[None]":
         """Stop accepting; return a Deferred that fires when the last connection has ended.
 
-        Records in progress have the drain timeout to finish; what is left then is cut. A service that was never started
-        stops listening, if it listens.
+        Records in progress have the drain timeout to finish; then the connections that are still open are cut. A
+        service that was never started stops listening, if it listens.
         """
         if not self.running:
             return self._stop_listening()

@@ -176,7 +176,7 @@ class TLSEchoProtocol(EchoProtocol):
         super()._close()
 
     def _close_tcp(self) -> None:
-        """Close the TCP connection, without a reset: the kernel delivers what it still holds."""
+        """Close the TCP connection without a reset, so that the kernel delivers the bytes it still holds."""
         self._tcp_closing = True
         self._tcp_below.loseConnection()
 
@@ -211,10 +211,10 @@ def _failure_of(lost: Failure) -> TLSFailure:
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseableTLS(TLSMemoryBIOProtocol):
-    """A TLS transport that sends what was written before it closes at a FIN."""
+    """A TLS transport that, at a FIN, sends all written bytes before it closes."""
 
     def readConnectionLost(self) -> None:
-        """Report the FIN to the protocol; then close the TCP connection after what was written."""
+        """Report the FIN to the protocol; then close the TCP connection after the written bytes."""
         cast("IHalfCloseableProtocol", self.wrappedProtocol).readConnectionLost()
         cast("Any", self.transport).loseConnection()
 

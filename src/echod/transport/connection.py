@@ -227,6 +227,13 @@ class FastConnection(Server):
         super().abortConnection()
         self._writeDisconnected = True
 
+    def _shut_down(self) -> None:
+        """Send the FIN now: the close sends none while another process has the socket, such as a child that forked."""
+        try:  # noqa: SIM105 - as in _closeWriteConnection
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:  # not connected any more
+            pass
+
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket and call the protocol's connectionLost. Later calls are ignored.
 
@@ -245,6 +252,8 @@ class FastConnection(Server):
             if isinstance(reason.value, ConnectionAborted):
                 self._closeSocket(False)  # with a reset
             else:
+                if not self._writeDisconnected:
+                    self._shut_down()
                 self.socket.close()
             del self.socket
             self.protocol.connectionLost(reason)
