@@ -5,12 +5,13 @@ import struct
 import zlib
 from collections import Counter
 
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.matcher import Finding, Matcher, Verdict
 from echod.client.outcomes import Outcome
 from echod.client.record import HEADER_SIZE, Header, Record, described, opaque, read_header
-from echod.common.addresses import HostPort
+from echod.common.addresses import HostPort, host_port
 from echod.common.assertions import ROUND_TRIP, parse_assertion
 from echod.common.histogram import Histogram
 from echod.common.option_types import Flag, Seconds, SizeRange
@@ -38,6 +39,11 @@ class OptionTypeTests(SynchronousTestCase):
 
     def test_option_types_are_values(self) -> None:
         self.assertEqual(Seconds(), Seconds(zero=False))
+
+
+class AddressTests(SynchronousTestCase):
+    def test_an_address_without_a_port_has_port_0(self) -> None:
+        self.assertEqual(host_port(UNIXAddress(None)), HostPort("", 0))
 
 
 class AssertionTests(SynchronousTestCase):
