@@ -15,7 +15,7 @@ CONFORMANCE = "tests.conformance"
 """Twisted's own tests, against the fast transport. Not under pytest: each puts a reactor in the global one's place."""
 
 WITHIN = ("tests/unit", "tests/live")
-"""The tests that run in pytest's own process. All others start processes of ours."""
+"""The tests that run in pytest's own process. All others start processes of echod."""
 
 
 @nox.session
@@ -47,7 +47,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("coverage", "run", "-m", "pytest", *session.posargs)
     else:
-        # What is told of at its end takes a processor; what is shown as it runs mostly waits for other processes.
+        # The tests in pytest's process need a processor; the others, whose output is shown, mostly wait for processes.
         with ThreadPoolExecutor(1) as beside:
             within = beside.submit(_tests_within, session, wheels)
             session.run("coverage", "run", "-m", "pytest", *(f"--ignore={each}" for each in WITHIN))
@@ -64,14 +64,14 @@ def mutants(session: nox.Session) -> None:
 
 
 def _tests_within(session: nox.Session, scratch: Path) -> str:
-    """Run the tests that start no processes of ours; return what they said. Raises CommandFailed, having printed it."""
+    """Run the tests that start no process of echod; return their output. Raises CommandFailed after printing it."""
     trial = ("-m", "twisted.trial", "--temp-directory")
-    said = [
+    outputs = [
         session.run("coverage", "run", *trial, str(scratch / "trial"), "tests.unit", silent=True),
         session.run("coverage", "run", *trial, str(scratch / "conformance"), CONFORMANCE, silent=True),
         session.run("coverage", "run", "-m", "pytest", *WITHIN, silent=True),
     ]
-    return "\n".join(str(each) for each in said)
+    return "\n".join(str(each) for each in outputs)
 
 
 def _extra(name: str) -> list[str]:
