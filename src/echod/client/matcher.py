@@ -36,6 +36,9 @@ class Verdict(Enum):
     REORDERED = auto()
 
 
+_ECHOED = Verdict.ECHOED  # a member of an Enum costs 0.1 µs to look up, and this one each record
+
+
 class Finding(NamedTuple):
     """The verdict on one record."""
 
@@ -193,7 +196,7 @@ class Matcher:
     def _complete(self) -> list[Finding]:
         """All bytes of the first record that is out are back."""
         first = self._out.popleft()
-        verdict = Verdict.ECHOED if first.overtook is None else Verdict.REORDERED
+        verdict = _ECHOED if first.overtook is None else Verdict.REORDERED
         found = self._found(first, verdict, self._received, other=first.overtook)
         self._received = 0
         return found

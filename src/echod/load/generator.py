@@ -39,6 +39,9 @@ PARALLEL_DIALS = 4
 """Connections dialled at a time before the start, so that they fit into the peer's backlog, which may be 10."""
 
 
+_ECHOED = Outcome.ECHOED  # a member of an Enum costs 0.1 µs to look up, and this one each record
+
+
 class Generator:
     """Generates a share of the load, and reports on it slice by slice."""
 
@@ -129,7 +132,7 @@ class Generator:
         if due < self._counts_from:
             return
         part = self._slice
-        part.outcomes[Outcome.ECHOED] += 1
+        part.outcomes[_ECHOED] += 1
         time = round((complete_at - due) * 1e6)
         part.response[time] = part.response.get(time, 0) + 1
         time = round((complete_at - sent_at) * 1e6)
