@@ -106,7 +106,7 @@ class Connection(Generic[TransferT]):
         self._now = clocks.now
         self._sink = sink
         self._idle = idle
-        self._state = State.DIALLING
+        self._state = _DIALLING
         self._queued: list[TransferT] = []
         self._sent: list[TransferT] = []
         self._echoed_any = False

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IWriteDescriptor,
 )
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.tcp import Connection, Port
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -57,8 +58,9 @@ class Poller:
         self._lively_until = 0.0
         """The time until which an event counts as following the ones before."""
         self._epoll: select.epoll | None = None
-        self._fast: dict[int, FastConnection | FastPort] = {}
-        """Registered connections and ports of the fast transport, which call `unregister` before they close."""
+        self._connections: dict[int, Any] = {}
+        """Registered TCP connections and ports, of Twisted's classes or their subclasses: they unregister themselves
+        before they close."""
         self._others: dict[int, Any] = {}
         """All other registered descriptors, whose fileno is compared with the registered number at each event."""
         self._events: dict[int, int] = {}
@@ -134,7 +136,7 @@ class Poller:
         if self._epoll is None:
             self._open()
         self._epoll.register(fd, EPOLLIN)  # type: ignore[union-attr]  # opened above
-        self._fast[fd] = connection
+        self._connections[fd] = connection
         self._events[fd] = EPOLLIN
 
     def unregister(self, fd: int) -> None:
@@ -145,7 +147,7 @@ class Poller:
         """
         if self._events.pop(fd, None) is None:
             return
-        if self._fast.pop(fd, None) is None:
+        if self._connections.pop(fd, None) is None:
             del self._others[fd]
         self._unregistered.add(fd)
         if not self._events:
@@ -182,7 +184,7 @@ class Poller:
                 self._lose(fd)
 
     def _descriptor(self, fd: int) -> Any:
-        return self._fast.get(fd) or self._others[fd]
+        return self._connections.get(fd) or self._others[fd]
 
     def _waiting_for(self, event: int) -> list[Any]:
         return [self._descriptor(fd) for fd, events in self._events.items() if events & event]
@@ -198,13 +200,13 @@ class Poller:
         if self._epoll is None:
             self._open()
         self._epoll.register(fd, event)  # type: ignore[union-attr]  # opened above
-        table: dict[int, Any] = self._fast if isinstance(descriptor, FastConnection | FastPort) else self._others
+        table = self._connections if isinstance(descriptor, Connection | Port) else self._others
         table[fd] = descriptor
         self._events[fd] = event
 
     def _remove(self, descriptor: Any, event: int) -> None:
         fd = descriptor.fileno()
-        if fd < 0:  # closed; one of the fast transport is no longer registered then
+        if fd < 0:  # closed; a connection is no longer registered then
             fd = next((number for number, other in self._others.items() if other is descriptor), -1)
         before = self._events.get(fd, 0)
         if before:
@@ -252,27 +254,27 @@ class Poller:
         return [] if self._epoll is None else self._epoll.poll(timeout, self._batch)
 
     def _serve_all(self, ready: list[tuple[int, int]]) -> None:
-        fast = self._fast
+        connections = self._connections
         unregistered = self._unregistered
         unregistered.clear()
         for fd, event in ready:
             if fd in unregistered:  # an earlier event of the batch ended it
                 continue
-            descriptor = fast.get(fd)
+            descriptor = connections.get(fd)
             if descriptor is None:
                 self._serve_other(fd, event)
             elif event == EPOLLIN:
                 try:
                     why = descriptor.doRead()
                 except BaseException:  # as Twisted: the error affects this descriptor only
-                    why = _log_exception(descriptor)  # type: ignore[assignment]  # any exception is a reason
+                    why = _log_exception(descriptor)
                 if why is not None:
                     self._end(fd, descriptor, why, in_reading=True)
             else:
                 self._serve(fd, descriptor, event)
 
     def _serve_other(self, fd: int, event: int) -> None:
-        """Serve a descriptor outside the fast transport, which may have been closed without being removed."""
+        """Serve another descriptor than a connection: it may have been closed without being removed."""
         descriptor = self._others.get(fd)
         if descriptor is None:
             self._replace_epoll()
@@ -323,11 +325,11 @@ class Poller:
             if (
                 in_reading
                 and isinstance(why, ConnectionDone)
-                and (fd in self._fast or IHalfCloseableDescriptor.providedBy(descriptor))  # the fast ones provide it
+                and (fd in self._connections or IHalfCloseableDescriptor.providedBy(descriptor))  # connections do
             ):
                 descriptor.readConnectionLost(failure)
                 # Usually this has closed the connection, and a change of the epoll before it would be wasted.
-                if (self._fast.get(fd) or self._others.get(fd)) is descriptor:
+                if (self._connections.get(fd) or self._others.get(fd)) is descriptor:
                     self._change(fd, self._events[fd] & ~EPOLLIN)
             else:
                 descriptor.connectionLost(failure)
