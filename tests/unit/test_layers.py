@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import echod
 
 PACKAGE = Path(echod.__file__).parent
-GUIDE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 LAYERS = {
     name: int(layer)
@@ -119,5 +120,5 @@ class LayerTests(SynchronousTestCase):
         self.assertGreaterEqual(len(QUESTIONS), 20)
         for question, answer in QUESTIONS:
             for name in re.findall(r"[\w.]+/[\w.]+", answer):
-                root = PACKAGE.parents[1] if name.startswith("docs/") else PACKAGE
+                root = ROOT if name.startswith("docs/") else PACKAGE
                 self.assertTrue((root / name).is_file(), f"{question} {name}")
