@@ -1,7 +1,9 @@
 import struct
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from echod.client.config import ClientConfiguration
 from echod.client.outcomes import KernelFacts
 from echod.client.route import Family, Route
 from echod.client.tcp_info import TCP_INFO_SIZE, read_tcp_info
@@ -9,6 +11,7 @@ from echod.common.addresses import HostPort
 from echod.common.defaults import LARGEST_RECORD
 from echod.common.errors import ConfigurationError
 from echod.common.option_types import SizeRange
+from echod.common.options import options_of
 from echod.ping.config import PingConfiguration
 
 NAME, V4, V6 = (HostPort(host, 3005) for host in ("echo.example", "192.0.2.1", "2001:db8::1"))
@@ -95,3 +98,31 @@ class KernelFactsTests(SynchronousTestCase):
         facts = read_tcp_info(info)
         assert facts is not None
         self.assertIsNone(facts.min_rtt)
+
+
+class ClientConfigurationTests(SynchronousTestCase):
+    def refused(self, **options: object) -> str:
+        with self.assertRaises(ConfigurationError) as refused:
+            PingConfiguration(**options)  # type: ignore[arg-type]  # any values
+        return str(refused.exception)
+
+    def test_options_that_cannot_be_combined(self) -> None:
+        both = "ipv4: cannot be combined with ipv6; without either, both are used"
+        self.assertEqual(self.refused(ipv4=True, ipv6=True), both)
+        self.assertEqual(self.refused(ipv4=True, source="::1"), "source: ::1 is not an IPv4 address")
+        self.assertEqual(self.refused(ipv6=True, source="192.0.2.1"), "source: 192.0.2.1 is not an IPv6 address")
+
+    def test_a_source_of_the_family(self) -> None:
+        cases: tuple[dict[str, Any], ...] = (
+            {"ipv4": True, "source": "192.0.2.1"},
+            {"ipv6": True, "source": "::1"},
+            {"source": "::1"},
+        )
+        for options in cases:
+            made = PingConfiguration(**options)
+            self.assertEqual(made.source, options["source"])
+
+    def test_file_options_are_shown_as_such(self) -> None:
+        shown = {option.name: option.type.metavar for option in options_of(ClientConfiguration)}
+        self.assertEqual({shown[name] for name in ("tls-ca", "tls-certificate", "tls-key")}, {"FILE"})
+        self.assertIs(ClientConfiguration().tls, False)
