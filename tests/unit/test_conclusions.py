@@ -31,6 +31,7 @@ class PeerServiceTests(SynchronousTestCase):
             (b"+OK ready\r\n", "a POP3 server"),
             (b"\x15\x03\x01\x00\x02\x02\x0a", "a TLS server"),
             (b"\x16\x03\x03", "a TLS server"),
+            (b"\x14\x03\x03", "a TLS server"),
         ):
             self.assertEqual(peer_service(received), service)
 
@@ -114,6 +115,10 @@ class UnfinishedTests(SynchronousTestCase):
             failing, offset = self.unfinished(record.data[:9] + b"?", end, idle=2_000_000)
             self.assertEqual(failing, Failing(Outcome.CORRUPT, "the byte at offset 9 is not what was sent"))
             self.assertEqual(offset, 9)
+
+    def test_the_service_that_answers_is_named(self) -> None:
+        detail = "the byte at offset 0 is not what was sent: an HTTP server answers"
+        self.assertEqual(self.unfinished(b"HTTP/1.1 400"), (Failing(Outcome.CORRUPT, detail), 0))
 
     def test_silence_is_named_if_no_byte_came_back(self) -> None:
         record = described(1, 1, 0, 250)
