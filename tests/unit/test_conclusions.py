@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,8 +15,9 @@ from echod.client.conclusions import (
     unfinished,
 )
 from echod.client.matcher import Finding, Matcher, Verdict
-from echod.client.outcomes import Outcome, Step
+from echod.client.outcomes import Attempt, Outcome, PhaseTimes, ProbeResult, Step, TLSSession
 from echod.client.record import described, opaque
+from echod.common.addresses import HostPort
 
 RECORD = opaque(3, bytes(250))
 
@@ -148,3 +150,18 @@ class ConclusionTests(SynchronousTestCase):
         self.assertIs(type(end.received), int)
         with self.assertRaises(AttributeError):
             end.detail = "x"  # type: ignore[misc]  # it is frozen
+
+
+class ResultDefaultsTests(SynchronousTestCase):
+    def test_what_does_not_apply_is_none(self) -> None:
+        target = HostPort("echo.example", 3005)
+        started = datetime(2026, 11, 24, tzinfo=UTC)
+        result = ProbeResult(
+            target=target, outcome=Outcome.TIMEOUT, step=Step.ECHO, started=started, times=PhaseTimes(), size=250
+        )
+        self.assertEqual((result.sequence, result.received, result.detail, result.attempts), (1, 0, "", ()))
+        self.assertEqual((result.address, result.source, result.offset, result.tls, result.kernel), (None,) * 5)
+        session = TLSSession()
+        self.assertEqual((session.version, session.cipher, session.certificate, session.failed_check), (None,) * 4)
+        attempt = Attempt(address=target, outcome=None, won=True, started=0, time=1)
+        self.assertEqual(attempt.detail, "")
