@@ -1,0 +1,60 @@
+"""The declarations of the options of `echod ping` and `echod load`."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from echod.client.config import ClientConfiguration
+from echod.common.assertions import AssertionType
+from echod.common.option_types import Choice, Flag, Integer, ListOf, Seconds, SizeRange, Text
+from echod.common.options import options_of
+from echod.load.config import LoadConfiguration
+from echod.ping.config import PingConfiguration
+
+LOAD_ASSERTION = AssertionType(("response", "service"), bare="response")
+PING_ASSERTION = AssertionType(("resolve", "connect", "tls", "idle", "first_byte", "echo", "close"))
+
+LOAD = [
+    ("rate", "r", None, Integer(low=1, high=10000000)),
+    ("connections", "c", None, Integer(low=1, high=1000000)),
+    ("duration", "d", 10.0, Seconds()),
+    ("warmup", "", 0.0, Seconds(zero=True)),
+    ("timeout", "W", 5.0, Seconds()),
+    ("keep-alive", "", False, Flag()),
+    ("size", "s", 250, Integer(low=1, high=1048576)),
+    ("arrival", "", "uniform", Choice(words=("uniform", "poisson"))),
+    ("seed", "", 1, Integer(0)),
+    ("processes", "", None, Integer(low=1, high=1024)),
+    ("find-max", "", None, LOAD_ASSERTION),
+    ("assert", "", (), ListOf(each=LOAD_ASSERTION)),
+    ("json", "", None, Text(metavar="FILE")),
+    ("html", "", None, Text(metavar="FILE")),
+]
+
+PING = [
+    ("count", "c", None, Integer(1)),
+    ("interval", "i", 1.0, Seconds(zero=True)),
+    ("timeout", "W", 5.0, Seconds()),
+    ("deadline", "w", None, Seconds()),
+    ("size", "s", None, Integer(low=1, high=1048576)),
+    ("sweep", "", None, SizeRange(low=1, high=1048576)),
+    ("payload", "", None, Text(metavar="random|zero|FILE")),
+    ("each-address", "", False, Flag()),
+    ("keep-alive", "", False, Flag()),
+    ("idle", "", None, Seconds()),
+    ("verbose", "v", False, Flag()),
+    ("quiet", "q", False, Flag()),
+    ("json", "", False, Flag()),
+    ("summary", "", False, Flag()),
+    ("metrics", "", None, Text(metavar="FILE")),
+    ("assert", "", (), ListOf(each=PING_ASSERTION)),
+    ("nagios", "", False, Flag()),
+    ("warning", "", (), ListOf(each=PING_ASSERTION)),
+    ("critical", "", (), ListOf(each=PING_ASSERTION)),
+]
+
+
+class ClientOptionTests(SynchronousTestCase):
+    def test_the_declarations(self) -> None:
+        shared = [(each.name, each.short, each.default, each.type) for each in options_of(ClientConfiguration)]
+        for configuration, own in ((LoadConfiguration, LOAD), (PingConfiguration, PING)):
+            declared = [(each.name, each.short, each.default, each.type) for each in options_of(configuration)]
+            self.assertEqual(declared, [*own, *shared])
