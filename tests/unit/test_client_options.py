@@ -4,9 +4,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.client.config import ClientConfiguration
 from echod.common.assertions import AssertionType
+from echod.common.errors import ConfigurationError
 from echod.common.option_types import Choice, Flag, Integer, ListOf, Seconds, SizeRange, Text
 from echod.common.options import options_of
-from echod.load.config import LoadConfiguration
+from echod.load.config import LoadConfiguration, shares
 from echod.ping.config import PingConfiguration
 
 LOAD_ASSERTION = AssertionType(("response", "service"), bare="response")
@@ -58,3 +59,29 @@ class ClientOptionTests(SynchronousTestCase):
         for configuration, own in ((LoadConfiguration, LOAD), (PingConfiguration, PING)):
             declared = [(each.name, each.short, each.default, each.type) for each in options_of(configuration)]
             self.assertEqual(declared, [*own, *shared])
+
+    def test_every_option_has_a_usage_text(self) -> None:
+        for configuration in (LoadConfiguration, PingConfiguration):
+            for each in options_of(configuration):
+                self.assertTrue(each.help, each.name)
+
+
+class LoadConfigurationTests(SynchronousTestCase):
+    def test_a_load_is_required(self) -> None:
+        with self.assertRaises(ConfigurationError) as refused:
+            LoadConfiguration()
+        self.assertEqual(str(refused.exception), "rate, connections or find-max is required")
+
+    def test_a_process_has_a_connection(self) -> None:
+        self.assertEqual(LoadConfiguration(connections=2, processes=2).processes, 2)
+        with self.assertRaises(ConfigurationError) as refused:
+            LoadConfiguration(connections=2, processes=3)
+        self.assertEqual(str(refused.exception), "processes: 3 is more than the number of connections, 2")
+
+    def test_the_first_rate_of_a_search(self) -> None:
+        self.assertEqual(LoadConfiguration(connections=1).first_rate, 1000)
+        self.assertEqual(LoadConfiguration(rate=7).first_rate, 7)
+
+    def test_shares_have_the_rate_of_the_whole(self) -> None:
+        parts = shares(LoadConfiguration(rate=9, connections=3), 2, 9)
+        self.assertEqual([(each.rate, each.parts, each.connections) for each in parts], [(9, 2, 2), (9, 2, 1)])
