@@ -11,13 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 import echod.load
 from echod.client.outcomes import Outcome
 from echod.common.addresses import HostPort
-from echod.common.assertions import Unit
+from echod.common.assertions import Assertion, Unit
 from echod.load.config import CONDITION, LoadConfiguration
 from echod.load.report_page import page_of
 from echod.load.result import LoadResult, result_json, result_object
 from echod.load.result_reader import Measured, StoredResult
 from echod.load.search import SearchStep
-from echod.load.statistics import LoadStatistics, Slice
+from echod.load.statistics import Interval, LoadStatistics, Slice
 
 SCHEMA = Draft202012Validator(
     json.loads((Path(echod.load.__file__).parent / "load.schema.json").read_text(encoding="utf-8"))
@@ -57,6 +57,12 @@ def report_of(*, detail: str = "connection refused", echoed: int = 300, late: in
     )
 
 
+def object_of(result: LoadResult, *, find_max: Assertion | None = None) -> Any:
+    """Return the JSON object of a result."""
+    configuration = LoadConfiguration(rate=300, find_max=find_max)
+    return result_object(HostPort("::1", 3005), configuration, result, (), datetime(2026, 1, 2, tzinfo=UTC), {})
+
+
 def read(report: Any) -> StoredResult:
     return StoredResult.from_json("run", result_json(report))
 
@@ -82,6 +88,80 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual((report["rate"], report["elapsed"]), (2, 1))
         interval = report["intervals"][0]
         self.assertEqual((interval["echoed_per_second"], interval["failed_per_second"]), (2, 2))
+
+    def test_numbers_are_rounded(self) -> None:
+        statistics = LoadStatistics(1)
+        outcomes = Counter({Outcome.ECHOED: 3, Outcome.REFUSED: 2})
+        statistics.add(Slice(0, 0.34567, 7, outcomes=outcomes, response={1: 1, 2: 2}))
+        statistics.finish(0.34567891, 0, interrupted=False)
+        report = object_of(LoadResult(rate=None, processes=1, statistics=statistics))
+        self.assertEqual((report["elapsed"], report["rate"]), (0.345679, 8.679))
+        self.assertEqual(report["response_time_us"]["mean"], 1.7)
+        self.assertEqual(
+            report["intervals"],
+            [
+                {
+                    "until": 0.346,
+                    "echoed": 3,
+                    "failed": 2,
+                    "echoed_per_second": 8.7,
+                    "failed_per_second": 5.8,
+                    "connections": 7,
+                    "response_time_us": {"p50": 2, "p99": 2, "p999": 2, "max": 2},
+                }
+            ],
+        )
+
+    def test_an_interval_needs_a_value_for_each_quantile(self) -> None:
+        statistics = LoadStatistics(1)
+        statistics.intervals.append(
+            Interval(until=0.5, seconds=0.5, echoed=1, failed=0, connections=1, response=(1, 1, 1), service=None)
+        )
+        with self.assertRaises(ValueError):
+            object_of(LoadResult(rate=None, processes=1, statistics=statistics))
+
+    def test_a_single_time_is_the_whole_curve(self) -> None:
+        statistics = LoadStatistics(1)
+        statistics.add(Slice(0, 0.5, outcomes=Counter({Outcome.ECHOED: 1}), response={9: 1}))
+        report = object_of(LoadResult(rate=None, processes=1, statistics=statistics))
+        self.assertEqual(report["response_time_us"]["curve"], [[100, 9]])
+
+    def test_failures_without_a_detail(self) -> None:
+        statistics = LoadStatistics(1)
+        outcomes = Counter({Outcome.REFUSED: 1, Outcome.RESET: 2})
+        statistics.add(Slice(0, 0.5, outcomes=outcomes, details={Outcome.REFUSED: "connection refused"}))
+        self.assertEqual(
+            object_of(LoadResult(rate=None, processes=1, statistics=statistics))["failures"],
+            [
+                {"outcome": "refused", "count": 1, "detail": "connection refused"},
+                {"outcome": "reset", "count": 2, "detail": ""},
+            ],
+        )
+
+    def test_the_steps_of_a_search(self) -> None:
+        condition = CONDITION.from_text("p99<20ms")
+        empty, full = LoadStatistics(1), LoadStatistics(1)
+        full.add(Slice(0, 0.5, outcomes=Counter({Outcome.ECHOED: 1}), response={9: 1}))
+        steps = (
+            SearchStep(rate=100, achieved=99.98765, verdict=condition.evaluate(full), lost=0, behind=False, held=True),
+            SearchStep(rate=200, achieved=0.0, verdict=condition.evaluate(empty), lost=3, behind=True, held=False),
+        )
+        result = LoadResult(rate=100, processes=1, statistics=full, steps=steps, found=100)
+        first = {"rate": 100, "achieved": 99.988, "holds": True, "failed": 0, "behind": False}
+        second = {"rate": 200, "achieved": 0, "holds": False, "failed": 3, "behind": True}
+        self.assertEqual(
+            object_of(result, find_max=condition)["search"],
+            {"assertion": "p99<20ms", "steps": [first | {"measured": 9, "unit": "us"}, second], "found": 100},
+        )
+
+    def test_a_run_that_is_no_search(self) -> None:
+        result = LoadResult(rate=300, processes=1, statistics=LoadStatistics(1))
+        self.assertEqual((result.steps, result.found), ((), None))
+        self.assertNotIn("search", object_of(result))
+
+    def test_each_level_of_the_text_is_indented_by_one_space(self) -> None:
+        text = b'{\n "rate": 1,\n "host": {\n  "cores": 2\n }\n}\n'
+        self.assertEqual(result_json({"rate": 1, "host": {"cores": 2}}), text)
 
     def test_numbers_that_json_does_not_have_are_refused(self) -> None:
         with self.assertRaises(ValueError):
@@ -121,6 +201,26 @@ class ReaderTests(SynchronousTestCase):
         report["later"] = report["target"]["later"] = report["intervals"][0]["later"] = [float(1)]
         self.assertEqual(read(report), read(report_of()))
 
+    def test_a_closed_loop_has_no_lateness(self) -> None:
+        report = report_of()
+        del report["generator"]["lateness_us"]
+        self.assertIsNone(read(report).worst_lateness)
+
+    def test_the_numbers_of_intervals_and_steps(self) -> None:
+        result = read(report_of(echoed=6))
+        self.assertEqual([(each.echoed_per_second, each.failed_per_second) for each in result.intervals], [(6, 2)] * 2)
+        assert result.search is not None
+        self.assertEqual(result.search.steps[0].measured, Measured(114, Unit.MICROSECONDS))
+
+    def test_the_bounds_of_numbers_are_allowed(self) -> None:
+        report = put(report_of(), ("sent",), 2**53)
+        put(report, ("rate",), 2**53)
+        put(report, ("generator", "late_percent"), 100)
+        put(report, ("response_time_us", "curve"), [[0.5, 0], [100, 60_000_000]])
+        result = read(report)
+        self.assertEqual((result.sent, result.echoed_per_second, result.late_percent), (2**53, 2**53, 100))
+        self.assertEqual(result.times["response"].curve, ((0.5, 0), (100, 60_000_000)))
+
     def test_a_missing_field_is_named(self) -> None:
         for path, problem in (
             (("sent",), "sent: is missing"),
@@ -143,6 +243,7 @@ class ReaderTests(SynchronousTestCase):
             ("sent", True, whole, "True"),
             ("sent", -1, whole, "-1"),
             ("sent", 2**53 + 1, whole, f"{2**53 + 1}"),
+            ("rate", True, real, "True"),
             ("rate", "x\x1b", real, "'x\\x1b'"),
             ("rate", 10**400, real, "100000000000000000...0000000000000000000"),
             ("target.port", 65536, "must be a whole number from 1 to 65535", "65536"),

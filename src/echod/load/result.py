@@ -140,9 +140,8 @@ def _times(times: Histogram | None) -> dict[str, Any]:
 def _curve(times: Histogram) -> list[list[float]]:
     """Return [percent, microseconds] points, as dense in the nines as elsewhere, up to the largest time."""
     steps = round(log10(times.count) * CURVE)
-    percents = [100 * (1 - 10 ** -(step / CURVE)) for step in range(1, steps)]
-    values = times.percentiles((*percents, 100)) if percents else (times.maximum,)
-    return [[round(percent, 6), time] for percent, time in zip((*percents, 100), values, strict=True)]
+    percents = (*(100 * (1 - 10 ** -(step / CURVE)) for step in range(1, steps)), 100)
+    return [[round(percent, 6), time] for percent, time in zip(percents, times.percentiles(percents), strict=True)]
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
