@@ -117,6 +117,44 @@ class CorruptTests(MatcherTestCase):
             matcher.expect(out)
             self.assertEqual(summaries(matcher.feed(flipped(out.data, 7)[:8], 1.0)), [(1, Verdict.CORRUPT, 7, None)])
 
+    def test_the_first_byte_after_the_header(self) -> None:
+        """It is judged at the byte, as those that follow: the header before it is right."""
+        matcher = Matcher()
+        matcher.expect(ONE)
+        (finding,) = matcher.feed(flipped(ONE.data, HEADER_SIZE), 1.0)
+        self.assertEqual((finding.verdict, finding.offset, finding.received), (Verdict.CORRUPT, 40, 41))
+
+    def test_a_record_without_a_header_is_not_found_in_the_bytes_of_another(self) -> None:
+        small = opaque(2, bytes(9))
+        stream = flipped(ONE.data, 100) + small.data
+        self.judged([ONE, small], stream, (1, Verdict.CORRUPT, 100, None), (2, Verdict.ECHOED, None, None))
+
+    def test_the_last_byte_of_the_largest_record(self) -> None:
+        """As many bytes follow as identify another record that is out: together more than the largest record has."""
+        large = record(1, LARGEST_RECORD)
+        matcher = Matcher()
+        matcher.expect(large)
+        matcher.expect(TWO)
+        findings = matcher.feed(flipped(large.data, LARGEST_RECORD - 1) + TWO.data, 1.0)
+        expected = [(1, Verdict.CORRUPT, LARGEST_RECORD - 1, None), (2, Verdict.ECHOED, None, None)]
+        self.assertEqual(summaries(findings), expected)
+
+    def test_a_whole_echo_after_a_part(self) -> None:
+        """In reads of their own. The whole echo is not in the record's place: bytes came before it."""
+        for before, offset in ((ONE.data[:10], 10), (b"?", 0)):
+            matcher = Matcher()
+            matcher.expect(ONE)
+            findings = matcher.feed(before, 1.0) + matcher.feed(ONE.data, 2.0)
+            self.assertEqual(summaries(findings), [(1, Verdict.CORRUPT, offset, None)])
+
+    def test_a_whole_echo_among_bytes_that_are_skipped(self) -> None:
+        """A corrupt record whose end is lost takes the beginning of the next one with it."""
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        findings = matcher.feed(flipped(ONE.data, 100)[:200], 1.0) + matcher.feed(TWO.data, 2.0)
+        self.assertEqual(summaries(findings), [(1, Verdict.CORRUPT, 100, None), (2, Verdict.CORRUPT, 0, None)])
+
     def test_progress_before_the_verdict(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)
@@ -156,6 +194,22 @@ class OthersTests(MatcherTestCase):
             (2, Verdict.ECHOED, None, None),
         )
 
+    def test_after_a_reordered_one_the_others_are_expected(self) -> None:
+        matcher = Matcher()
+        for each in (ONE, TWO, THREE):
+            matcher.expect(each)
+        findings = matcher.feed(TWO.data + ONE.data + THREE.data, 1.0)
+        echoes = [(n, Verdict.ECHOED, None, None) for n in (1, 3)]
+        self.assertEqual(summaries(findings), [(2, Verdict.REORDERED, None, 1), *echoes])
+        self.assertFalse(matcher.waiting)
+
+    def test_after_a_reordered_one_no_record_is_expected_twice(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        matcher.expect(TWO)
+        matcher.feed(TWO.data + ONE.data, 1.0)
+        self.assertFalse(matcher.waiting)
+
     def test_a_reordered_one_is_compared_too(self) -> None:
         stream = flipped(TWO.data, 200) + ONE.data
         self.judged([ONE, TWO], stream, (2, Verdict.CORRUPT, 200, None), (1, Verdict.ECHOED, None, None))
@@ -192,6 +246,14 @@ class ExcessTests(MatcherTestCase):
                 self.assertEqual(matcher.feed(piece, 1.0), [])
             self.assertTrue(matcher.has_excess)
             self.assertEqual(summaries(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
+
+    def test_an_echo_after_a_corrupt_one(self) -> None:
+        matcher = Matcher()
+        matcher.expect(ONE)
+        findings = matcher.feed(flipped(ONE.data, 100) + ONE.data, 1.0)
+        self.assertEqual(summaries(findings), [(1, Verdict.CORRUPT, 100, None)])
+        self.assertTrue(matcher.has_excess)
+        self.assertEqual(summaries(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
 
     def test_an_echo_that_begins_twice(self) -> None:
         matcher = Matcher()
