@@ -255,6 +255,14 @@ class ExcessTests(MatcherTestCase):
         self.assertTrue(matcher.has_excess)
         self.assertEqual(summaries(matcher.expect(TWO)), [(2, Verdict.STALE, None, 1)])
 
+    def test_bytes_read_before_two_records(self) -> None:
+        """Both verdicts have the time at which the bytes were read."""
+        matcher = Matcher()
+        matcher.feed(bytes(500), 3.0)
+        findings = matcher.expect(ONE) + matcher.expect(TWO)
+        self.assertEqual(summaries(findings), [(n, Verdict.CORRUPT, 0, None) for n in (1, 2)])
+        self.assertEqual([each.began for each in findings], [3.0, 3.0])
+
     def test_an_echo_that_begins_twice(self) -> None:
         matcher = Matcher()
         matcher.expect(ONE)

@@ -74,7 +74,8 @@ class Matcher:
 
     def __init__(self) -> None:
         self._out: deque[_Expected] = deque()
-        self._began: float | None = None
+        self._began = 0.0
+        """Time of the first byte in the place of the first record that is out. It has no meaning before that byte."""
         self._received = 0
         """Bytes in the place of the first record that is out, all as sent."""
         self._difference: int | None = None
@@ -119,7 +120,7 @@ class Matcher:
         self._out.append(_Expected(record))
         if len(self._out) == 1 and self._held:
             self._difference = 0
-            return self._work(self._began or 0.0)
+            return self._work(self._began)
         return []
 
     def abandon(self, record: Record) -> None:
@@ -142,7 +143,7 @@ class Matcher:
         findings: list[Finding] = []
         while True:
             if self._difference is not None and len(self._held) >= self._wanted:
-                findings += self._judge(at)
+                findings += self._judge()
             elif self._pending:
                 findings += self._take(self._pending.pop(), at)
             else:
@@ -209,11 +210,10 @@ class Matcher:
             return self._difference + HEADER_SIZE
         return HEADER_SIZE if self._difference < HEADER_SIZE and self._out[0].record.described else self._difference + 1
 
-    def _judge(self, at: float) -> list[Finding]:
+    def _judge(self) -> list[Finding]:
         first = self._out[0]
         held, difference = bytes(self._held), self._difference
         self._begin_record()
-        self._began = at if self._began is None else self._began
         ours, header = read_header(first.record.header or b""), read_header(held)
         if ours is not None and header is not None and header != ours:
             ahead = self._out_with(held[:HEADER_SIZE])
@@ -262,9 +262,7 @@ class Matcher:
         if expected.judged:
             return []
         expected.judged = True
-        began = self._began
-        assert began is not None
-        return [Finding(expected.record, verdict, began, received, offset, other, beginning)]
+        return [Finding(expected.record, verdict, self._began, received, offset, other, beginning)]
 
     def _begin_record(self) -> None:
         """Begin with the next record."""
