@@ -1,10 +1,12 @@
 """The daemon behind a real HAProxy, and behind clients that send PROXY headers themselves."""
 
 import contextlib
+import re
 import shutil
 import socket
 import ssl
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.load import access_lines, over_tls, plain
+from tests.support.load import Load, access_lines, over_tls, plain
 from tests.support.processes import TWISTD, Daemon, abort, daemon, until
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
 
@@ -31,8 +33,11 @@ def proxied(port: int, interface: str = "") -> str:
 
 
 @contextmanager
-def haproxy(directory: Path, server: int, *options: str) -> Iterator[list[int]]:
-    """Run HAProxy in front of port `server`; give one frontend port per element of `options`, on both loopbacks."""
+def haproxy(directory: Path, server: int, *options: str, section: str = "") -> Iterator[list[int]]:
+    """Run HAProxy in front of port `server`; give one frontend port per element of `options`, on both loopbacks.
+
+    `section` are more lines of each proxy section.
+    """
     ports = [free_port() for _ in options]
     lines = ["global", "maxconn 500", "defaults", "mode tcp", *(f"timeout {t} 30s" for t in ("client", "server"))]
     lines += ["timeout connect 5s", "timeout check 5s"]
@@ -40,6 +45,7 @@ def haproxy(directory: Path, server: int, *options: str) -> Iterator[list[int]]:
         lines += [
             f"listen front-{port}",
             *(f"bind {host}:{port}" for host in HOSTS),
+            section,
             f"server echod ::1:{server} {option}",
         ]
     (directory / "haproxy.cfg").write_text("\n".join(lines) + "\n")
@@ -132,19 +138,72 @@ def test_tls_behind_the_proxy(tmp_path: Path) -> None:
         quiet(echod)
 
 
+CHECKS = {
+    # name: listener, options of the server line, further lines of the proxy section
+    "tcp": ("plain", "check", ""),
+    "tcp-check": ("plain", "check", "option tcp-check"),
+    "tcp behind haproxy:": ("proxied", "check", ""),
+    "send-proxy": ("proxied", "send-proxy check", ""),
+    "send-proxy-v2": ("proxied", "send-proxy-v2 check", ""),
+    "tcp-check send-proxy-v2": ("proxied", "send-proxy-v2 check", "option tcp-check"),
+    "tcp-check connect send-proxy": ("proxied", "send-proxy check", "option tcp-check\n tcp-check connect send-proxy"),
+    "tcp on TLS": ("tls", "ssl verify none check no-check-ssl", ""),
+    "check-ssl": ("tls", "ssl verify none check check-ssl", ""),
+    "check-ssl send-proxy-v2": ("proxied tls", "ssl verify none send-proxy-v2 check check-ssl", ""),
+}
+"""The types of HAProxy's checks, each with a server line over which clients are served as well."""
+
+UNSEEN_CHECKS = {"tcp", "tcp-check", "tcp behind haproxy:", "tcp on TLS"}
+"""HAProxy resets these before the handshake of TCP is complete, so that no listener accepts them."""
+
+
 @needs_haproxy
-def test_health_checks(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "access"
-    checks = ("check inter 50", "check inter 50 send-proxy", "check inter 50 send-proxy-v2 check-send-proxy")
-    listening = daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path)
-    with listening as echod, haproxy(tmp_path, port, *checks) as (_, front, _):
-        until(lambda: len(access_lines(log)) > 30)
-        assert exchange(front, RECORD) == RECORD
+@pytest.mark.parametrize("check", CHECKS)
+def test_health_checks_beside_clients(tmp_path: Path, check: str) -> None:
+    listener, options, section = CHECKS[check]
+    port, admin = free_port(), free_port()
+    pair = Authority(tmp_path).issue("echo.test")
+    certificate = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
+    listens_on = {
+        "plain": ("--port", str(port)),
+        "proxied": ("--listen", proxied(port)),
+        "tls": ("--port", str(free_port()), "--tls-listen", f"tcp6:{port}", *certificate),
+        "proxied tls": ("--port", str(free_port()), "--tls-listen", proxied(port), *certificate),
+    }[listener]
+    log, all_log = tmp_path / "access", tmp_path / "all"
+    words = (*listens_on, "--admin", str(admin), "--access-log")
+    server = f"{options} inter 100"
+    if check == "tcp behind haproxy:":  # checks without a header, and clients with one
+        server += " send-proxy-v2 no-check-send-proxy"
+    with (
+        daemon(*TWISTD, *words, str(log), cwd=tmp_path) as echod,
+        haproxy(tmp_path, port, server, section=section) as (front,),
+        Load(plain(front), clients=2, pause=0.01) as load,
+    ):
+        until(lambda: check in UNSEEN_CHECKS or ended(admin)["health-check"] > 20)
+        load.wait_for_more(100)
+        tally = load.finish()
+        assert not tally.failures
+        until(lambda: ended(admin)["echoed"] == tally.echoed)
+        reasons = ended(admin)
         quiet(echod)
-    reasons = Counter(reason for _, reason in access_lines(log))
-    assert reasons.pop("echoed") == 1
-    # HAProxy resets the connection of a check. The readiness check of each frontend closes without a byte.
-    assert reasons.keys() == {"no-data", "reset"}
+    assert reasons.keys() - {"health-check"} == {"echoed"}
+    assert Counter(reason for _, reason in access_lines(log)) == {"echoed": tally.echoed}
+    with (
+        daemon(*TWISTD, *words, str(all_log), "--log-health-checks", cwd=tmp_path) as echod,
+        haproxy(tmp_path, port, server, section=section),
+    ):
+        until(lambda: check in UNSEEN_CHECKS or len(access_lines(all_log)) > 5)
+        quiet(echod)
+    assert {reason for _, reason in access_lines(all_log)} <= {"health-check"}
+
+
+def ended(admin: int) -> Counter[str]:
+    """Return the number of ended connections by close reason, without the reasons that did not occur."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=PATIENCE) as response:
+        text = response.read().decode()
+    found = re.findall(r'^echod_connections_closed_total\{reason="([\w-]+)"\} ([\d.]+)$', text, re.MULTILINE)
+    return Counter({reason: int(float(count)) for reason, count in found if float(count)})
 
 
 @pytest.mark.parametrize(
