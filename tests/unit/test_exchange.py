@@ -120,7 +120,10 @@ class Connection:
         self.over = True
         self.armed = False
         seen = Event.CHECK_END if self.ends_as_check and event in {Event.END, Event.RESET} else event
-        self._noting(lambda: (self.exchange.on_end(event, self.now) or (), b""), seen)
+        before = self.exchange.state
+        self.history.append((before, seen))
+        assert TRANSITIONS[before][seen].actions == ()
+        self.exchange.on_end(event, self.now)
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """Return what can happen now."""

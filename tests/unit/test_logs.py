@@ -75,7 +75,8 @@ class LineTests(SynchronousTestCase):
         self.assertNotIn("subject", json_access_line(NOW, TLS._replace(tls=TLSFacts("TLSv1.2", "X", None))))
 
     def test_no_client_can_forge_a_line(self) -> None:
-        for line in (text_access_line(NOW, FORGED), json_access_line(NOW, FORGED)):
+        scope = PLAIN._replace(peer=HostPort("fe80::1%\x1b[2J\n2027-01-15T08:00:00Z 192.0.2.1:1 - echoed", 1))
+        for line in (*(text_access_line(NOW, each) for each in (FORGED, scope)), json_access_line(NOW, FORGED)):
             self.assertTrue(line.isascii())
             self.assertTrue(line.isprintable())
 

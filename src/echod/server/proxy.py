@@ -136,16 +136,19 @@ class HeaderProtocol(Protocol):
         self._tcp.abortConnection()
 
     def _on_grace_end(self) -> None:
+        """Wait for one turn of the reactor: after a pause of the process, the header may be there, but not read yet."""
+        self._timer = self._context.clock.callLater(0, self._wait_longer)
+
+    def _wait_longer(self) -> None:
         """Count the connection as one from the address that it comes from, or end it if there are too many."""
+        clock = self._context.clock
         refusal = self._context.admission.waiting_refusal(self._proxy.host)
-        remaining = self._timeout - HEADER_GRACE
         if refusal is not None:
             self._end(refusal)
-        elif remaining > 0:
-            self._count_as(self._proxy.host)
-            self._timer = self._context.clock.callLater(remaining, self._end, CloseReason.BAD_PROXY_HEADER)
-        else:
-            self._end(CloseReason.BAD_PROXY_HEADER)
+            return
+        self._count_as(self._proxy.host)
+        remaining = max(0.0, self._started + self._timeout - clock.seconds())
+        self._timer = clock.callLater(remaining, self._end, CloseReason.BAD_PROXY_HEADER)
 
     def _count_as(self, host: str) -> None:
         admission = self._context.admission
