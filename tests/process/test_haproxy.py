@@ -25,6 +25,12 @@ VERSIONS = ("send-proxy", "send-proxy-v2")
 HOSTS = ("::1", "127.0.0.1")
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+LISTEN = "0A"
+"""The state of a listening socket in /proc/net/tcp6 (linux/include/net/tcp_states.h)."""
+
+FORGED = b"2027-01-15T08:00:00.000Z\t192.0.2.9:1\t-\techoed"
+"""A line of the access log, without the spaces that would end an address."""
+
 LINE = b"PROXY TCP4 192.0.2.7 192.0.2.1 40007 3005\r\n"
 
 
@@ -219,13 +225,18 @@ def ended(admin: int) -> Counter[str]:
         (SIGNATURE + b"\x2f\x11\x00\x0c" + bytes(12) + RECORD, "bad-proxy-header"),
         (SIGNATURE + b"\x21\x11\x00\x04" + bytes(4) + RECORD, "bad-proxy-header"),
         (SIGNATURE + b"\x21\x11\xff\xff" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%\x1b[2J\x07 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%\n" + FORGED + b" 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%eth0 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 040007 3005\r\n" + RECORD, "bad-proxy-header"),
         (RECORD, "bad-proxy-header"),
-        (b"", "no-data"),
+        (b"", "health-check"),
     ],
 )
 def test_invalid_header_is_refused(tmp_path: Path, header: bytes, reason: str) -> None:
     port, log = free_port(), tmp_path / "access"
-    with daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path) as echod:
+    words = ("--access-log", str(log), "--log-health-checks")
+    with daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path) as echod:
         with connected(port) as client:
             name = f"[::1]:{client.getsockname()[1]}"
             with contextlib.suppress(ConnectionError):
@@ -236,6 +247,8 @@ def test_invalid_header_is_refused(tmp_path: Path, header: bytes, reason: str) -
         until(lambda: access_lines(log) == [(name, reason)])
         assert echo_with_header(port) == RECORD
         quiet(echod)
+    assert log.read_text().replace("\n", "").isprintable()
+    assert echod.output.replace("\n", "").isprintable()
 
 
 def test_headers_in_single_bytes(tmp_path: Path) -> None:
@@ -270,6 +283,85 @@ def test_silence_before_and_after_the_header(tmp_path: Path) -> None:
         expected = {*((name, "bad-proxy-header") for name in names), ("192.0.2.7:40007", "timeout")}
         until(lambda: set(access_lines(log)) == expected)
         quiet(echod)
+
+
+def test_a_client_that_sends_no_header_cannot_hold_more_connections_than_any_other(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--max-connections-per-host", "3", "--access-log", str(log))
+    with daemon(*TWISTD, "--listen", proxied(port, ":backlog=511"), *words, cwd=tmp_path) as echod:
+        with contextlib.ExitStack() as held:
+            clients = [held.enter_context(connected(port)) for _ in range(50)]
+            until(lambda: len(access_lines(log)) == 47, patience=2.5)  # before the deadline of the header
+            assert Counter(reason for _, reason in access_lines(log)) == {"too-many-from-host": 47}
+            ended = {peer for peer, _ in access_lines(log)}
+            waiting = [each for each in clients if f"[::1]:{each.getsockname()[1]}" not in ended]
+            assert len(waiting) == 3
+            for client in waiting:  # they may send the header until its deadline
+                client.sendall(LINE + RECORD)
+                assert receive_to_end(client) == RECORD
+        quiet(echod)
+
+
+def test_a_burst_of_clients_of_one_proxy_is_served_beside_a_limit_per_host(tmp_path: Path) -> None:
+    port = free_port()
+    listening = daemon(
+        *TWISTD, "--listen", proxied(port, ":backlog=511"), "--max-connections-per-host", "3", cwd=tmp_path
+    )
+    with listening as echod, contextlib.ExitStack() as held:
+        clients = [held.enter_context(connected(port)) for _ in range(100)]
+        for number, client in enumerate(clients):
+            client.sendall(b"PROXY TCP4 192.0.2.%d 192.0.2.1 40007 3005\r\n" % number + RECORD)
+        assert [receive_to_end(client) for client in clients] == [RECORD] * 100
+        quiet(echod)
+
+
+def test_only_trusted_proxies_may_send_headers(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--trusted-proxy", "127.0.0.2", "--trusted-proxy", "::1", "--access-log", str(log))
+    with daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path) as echod:
+        for source, echo in (("127.0.0.2", RECORD), ("127.0.0.3", b"")):
+            with plain(port, "127.0.0.1", source)() as client, contextlib.suppress(ConnectionError):
+                client.sendall(LINE + RECORD)
+                assert receive_to_end(client) == echo
+        assert echo_with_header(port) == RECORD
+        until(lambda: len(access_lines(log)) == 3)
+        assert [(peer.partition(":")[0], reason) for peer, reason in access_lines(log)] == [
+            ("192.0.2.7", "echoed"),
+            ("127.0.0.3", "not-allowed"),
+            ("192.0.2.7", "echoed"),
+        ]
+        quiet(echod)
+
+
+@pytest.mark.parametrize(
+    ("words", "served"),
+    [
+        ((), [True, True, False, False, True]),
+        (("--ipv6-prefix", "48"), [True, True, False, False, False]),
+        (("--ipv6-prefix", "128"), [True, True, True, False, True]),
+    ],
+)
+def test_ipv6_clients_are_counted_by_prefix(tmp_path: Path, words: tuple[str, ...], served: list[bool]) -> None:
+    port = free_port()
+    hosts = ("2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::3", "2001:db8:1:2::1", "2001:db8:1:3::1")
+    limit = ("--max-connections-per-host", "2" if words != ("--ipv6-prefix", "128") else "1", "--keep-alive")
+    with daemon(*TWISTD, "--listen", proxied(port), *limit, *words, cwd=tmp_path) as echod:
+        with contextlib.ExitStack() as held:
+            seen = []
+            for host in hosts:
+                client = held.enter_context(connected(port))
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(f"PROXY TCP6 {host} 2001:db8::1 40007 3005\r\n".encode() + RECORD)
+                seen.append(first_byte(client) == RECORD[:1])
+            assert seen == served
+        quiet(echod)
+
+
+def first_byte(client: socket.socket) -> bytes:
+    """Return the first byte of the echo; none if the client is refused."""
+    with contextlib.suppress(ConnectionError):
+        return client.recv(1)
+    return b""
 
 
 def test_many_resets_around_the_header(tmp_path: Path) -> None:
@@ -312,9 +404,9 @@ def wait_for_line(log: Path, peer: str, reason: str) -> None:
 
 
 def listens(port: int) -> bool:
-    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("::1", port), timeout=PATIENCE):
-        return True
-    return False
+    """Return whether a socket listens on the port, without connecting to it: that would be a client's connection."""
+    sockets = [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    return any(local.endswith(f":{port:04X}") and state == LISTEN for _, local, _, state, *_ in sockets)
 
 
 def quiet(echod: Daemon) -> None:

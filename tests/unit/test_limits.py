@@ -14,12 +14,10 @@ from echod.server.factory import EchoFactory, ServerContext
 from echod.server.proxy import HEADER_GRACE, HEADER_TIMEOUT, ProxiedFactory
 from echod.server.summary import REFUSALS, CloseReason
 from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.paths import V2_LOCAL
 from tests.support.sockets import RECORD
 
 RULES = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
-
-V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
-"""A PROXY header of version 2 with the command LOCAL."""
 
 
 class AccessListTests(SynchronousTestCase):
