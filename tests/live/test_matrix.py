@@ -276,11 +276,14 @@ async def test_a_client_without_tls_on_the_tls_port(garbage: bytes, files: Files
 
 
 @pytest.mark.parametrize("end", [Client.close, Client.reset])
-@pytest.mark.parametrize("path", ["tcp", "tls-1.3"])
+@pytest.mark.parametrize("path", ["tcp", "haproxy-v2", "tls-1.3"])
+@pytest.mark.parametrize("transport", ["fast", "stock"])
 @pytest_twisted.ensureDeferred
-async def test_a_check_that_only_connects(path: str, end: Callable[[Client], None], files: Files) -> None:
+async def test_a_check_that_only_connects(
+    transport: str, path: str, end: Callable[[Client], None], files: Files
+) -> None:
     port = free_port()
-    async with running(**options_of(path, port, files)) as daemon:
+    async with running(transport=transport, **options_of(path, port, files)) as daemon:
         await deferToThread(lambda: end(Client(port)))
         assert await daemon.ends(1) == [CloseReason.HEALTH_CHECK]
         assert daemon.observer.summaries[0].tls_failure is None

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from echod.server.config import CHECK_TIME
 from tests.support.load import access_lines, plain, receive_to_end
-from tests.support.processes import TWISTD, Daemon, daemon, until
+from tests.support.processes import TWISTD, Daemon, abort, daemon, until
 from tests.support.sockets import RECORD, connected, exchange, free_port
 
 CROWD = 10_000
@@ -155,6 +157,21 @@ def test_close_reason_of_each_limit(tmp_path: Path) -> None:
         *((host, "health-check") for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3")),
         *((host, "echoed") for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4")),
     ]
+    quiet(echod)
+
+
+def test_a_client_that_leaves_later_is_no_health_check(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    with daemon(*TWISTD, "--port", str(port), "--access-log", str(log), cwd=tmp_path) as echod:
+        for leave, reason in ((socket.socket.close, "no-data"), (abort, "reset")):
+            with connected(port) as early:
+                leave(early)
+            with connected(port) as late:
+                time.sleep(CHECK_TIME + 0.1)
+                leave(late)
+            until(lambda reason=reason: [why for _, why in access_lines(log)][-1:] == [reason])  # type: ignore[misc]  # no type for a default
+        echod.stop()
+    assert [reason for _, reason in access_lines(log)] == ["no-data", "reset"]
     quiet(echod)
 
 
