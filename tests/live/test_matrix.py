@@ -3,6 +3,7 @@
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,13 +13,14 @@ from OpenSSL import SSL
 from twisted.internet.threads import deferToThread
 
 from echod.server.config import LINGER
-from echod.server.summary import CloseReason
+from echod.server.summary import CloseReason, TLSFailure
 from tests.support.live import running
 from tests.support.paths import (
     PATHS,
     PEER,
     V1_HEADER,
     V2_HEADER,
+    V2_LOCAL,
     Client,
     Files,
     TLSClient,
@@ -273,30 +275,137 @@ async def test_a_client_without_tls_on_the_tls_port(garbage: bytes, files: Files
         assert await daemon.ends(1) == [CloseReason.TLS_FAILED]
 
 
+@pytest.mark.parametrize("end", [Client.close, Client.reset])
+@pytest.mark.parametrize("path", ["tcp", "haproxy-v2", "tls-1.3"])
+@pytest.mark.parametrize("transport", ["fast", "stock"])
 @pytest_twisted.ensureDeferred
-async def test_a_health_check_of_the_tls_port_is_no_data(files: Files) -> None:
+async def test_a_check_that_only_connects(
+    transport: str, path: str, end: Callable[[Client], None], files: Files
+) -> None:
     port = free_port()
-    async with running(**options_of("tls-1.3", port, files)) as daemon:
-        await deferToThread(lambda: Client(port).close())
-        assert await daemon.ends(1) == [CloseReason.NO_DATA]
+    async with running(transport=transport, **options_of(path, port, files)) as daemon:
+        await deferToThread(lambda: end(Client(port)))
+        assert await daemon.ends(1) == [CloseReason.HEALTH_CHECK]
+        assert daemon.observer.summaries[0].tls_failure is None
+
+
+@pytest.mark.parametrize("end", ["close", "half_close", "reset"])
+@pytest.mark.parametrize("path", ["tls-1.2", "tls-1.3", "tls-1.3-abrupt", "mutual-tls"])
+@pytest_twisted.ensureDeferred
+async def test_a_check_that_completes_the_handshake(path: str, end: str, files: Files) -> None:
+    port = free_port()
+
+    def check() -> None:
+        client = PATHS[path](port, files)
+        getattr(client, end)()
+        if end == "half_close":
+            list(receive_to_end(client))
+            client.close()
+
+    async with running(**options_of(path, port, files)) as daemon:
+        await deferToThread(check)
+        assert await daemon.ends(1) == [CloseReason.HEALTH_CHECK]
+        summary = daemon.observer.summaries[0]
+        assert summary.tls is not None
+        assert (summary.tls_failure, summary.bytes_received) == (None, 0)
+
+
+@pytest.mark.parametrize("header", [V2_LOCAL, b"PROXY UNKNOWN\r\n"])
+@pytest.mark.parametrize("end", ["close", "half_close", "reset"])
+@pytest_twisted.ensureDeferred
+async def test_a_check_that_sends_a_proxy_header(end: str, header: bytes, files: Files) -> None:
+    port = free_port()
+
+    def check() -> None:
+        client = Client(port, header)
+        getattr(client, end)()
+        if end == "half_close":
+            list(receive_to_end(client))
+            client.close()
+
+    async with running(**options_of("haproxy-v2", port, files)) as daemon:
+        await deferToThread(check)
+        assert await daemon.ends(1) == [CloseReason.HEALTH_CHECK]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [("half_close", CloseReason.NO_DATA), ("reset", CloseReason.RESET)],
+)
+@pytest.mark.parametrize("path", ["haproxy-v1", "haproxy-v2"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_a_proxy_names_is_no_check(path: str, end: str, reason: CloseReason, files: Files) -> None:
+    port = free_port()
+
+    def leave() -> None:
+        client = PATHS[path](port, files)
+        getattr(client, end)()
+        if end == "half_close":
+            list(receive_to_end(client))
+            client.close()
+
+    async with running(**options_of(path, port, files)) as daemon:
+        await deferToThread(leave)
+        assert await daemon.ends(1) == [reason]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_begins_no_handshake_times_out(files: Files) -> None:
     port = free_port()
-
-    def talk() -> list[bytes]:
-        client = Client(port)
-        try:
-            return list(receive_to_end(client))
-        except ConnectionResetError:
-            return []
-        finally:
-            client.close()
-
     async with running(timeout=0.2, **options_of("tls-1.3", port, files)) as daemon:
-        assert await deferToThread(talk) == []
+        assert await deferToThread(received_after, port, b"") == b""
         assert await daemon.ends(1) == [CloseReason.TIMEOUT]
+        assert daemon.observer.summaries[0].tls_failure is None
+
+
+@pytest.mark.parametrize("sent", [1, 5, 100, None], ids=["one byte", "record header", "part", "whole ClientHello"])
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_never_ends_fails_at_the_deadline(sent: int | None, files: Files) -> None:
+    port = free_port()
+    hello = client_hello(files)[:sent]
+    async with running(timeout=0.3, **options_of("tls-1.3", port, files)) as daemon:
+        await deferToThread(received_after, port, hello)
+        assert await daemon.ends(1) == [CloseReason.TLS_FAILED]
+        assert daemon.observer.summaries[0].tls_failure is TLSFailure.TIMEOUT
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+@pytest.mark.parametrize("sent", [1, 100, None], ids=["one byte", "part", "whole ClientHello"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_during_the_handshake(sent: int | None, end: str, files: Files) -> None:
+    port = free_port()
+    hello = client_hello(files)[:sent]
+
+    def leave() -> None:
+        client = Client(port, hello)
+        getattr(client, end)()
+
+    async with running(timeout=PATIENCE, **options_of("tls-1.3", port, files)) as daemon:
+        await deferToThread(leave)
+        assert await daemon.ends(1) == [CloseReason.TLS_FAILED]
+        assert daemon.observer.summaries[0].tls_failure is TLSFailure.INCOMPLETE
+
+
+def client_hello(files: Files) -> bytes:
+    """Return the first message of a TLS client."""
+    client = SSL.Connection(context_of(files, SSL.TLS1_3_VERSION), None)
+    client.set_connect_state()
+    with suppress(SSL.WantReadError):
+        client.do_handshake()
+    return client.bio_read(1 << 16)
+
+
+def received_after(port: int, data: bytes) -> bytes:
+    """Send `data`; return what the server sends until it closes the connection."""
+    client = Client(port, data)
+    received = b""
+    try:
+        with suppress(ConnectionResetError):
+            for piece in receive_to_end(client):
+                received += piece
+        return received
+    finally:
+        client.close()
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
@@ -325,7 +434,7 @@ async def test_a_client_without_the_required_certificate_is_refused(version: int
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        (b"", CloseReason.NO_DATA),
+        (b"", CloseReason.HEALTH_CHECK),
         (b"PRO", CloseReason.BAD_PROXY_HEADER),
         (RECORD, CloseReason.BAD_PROXY_HEADER),
         (b"PROXY TCP4 1.2.3.4 5.6.7.8 x y\r\n", CloseReason.BAD_PROXY_HEADER),

@@ -1,10 +1,12 @@
 """The daemon behind a real HAProxy, and behind clients that send PROXY headers themselves."""
 
 import contextlib
+import re
 import shutil
 import socket
 import ssl
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.load import access_lines, over_tls, plain
+from tests.support.load import Load, access_lines, over_tls, plain
 from tests.support.processes import TWISTD, Daemon, abort, daemon, until
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port, receive_to_end
 
@@ -23,6 +25,12 @@ VERSIONS = ("send-proxy", "send-proxy-v2")
 HOSTS = ("::1", "127.0.0.1")
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+LISTEN = "0A"
+"""The state of a listening socket in /proc/net/tcp6 (linux/include/net/tcp_states.h)."""
+
+FORGED = b"2027-01-15T08:00:00.000Z\t192.0.2.9:1\t-\techoed"
+"""A line of the access log, without the spaces that would end an address."""
+
 LINE = b"PROXY TCP4 192.0.2.7 192.0.2.1 40007 3005\r\n"
 
 
@@ -31,8 +39,11 @@ def proxied(port: int, interface: str = "") -> str:
 
 
 @contextmanager
-def haproxy(directory: Path, server: int, *options: str) -> Iterator[list[int]]:
-    """Run HAProxy in front of port `server`; give one frontend port per element of `options`, on both loopbacks."""
+def haproxy(directory: Path, server: int, *options: str, section: str = "") -> Iterator[list[int]]:
+    """Run HAProxy in front of port `server`; give one frontend port per element of `options`, on both loopbacks.
+
+    `section` are more lines of each proxy section.
+    """
     ports = [free_port() for _ in options]
     lines = ["global", "maxconn 500", "defaults", "mode tcp", *(f"timeout {t} 30s" for t in ("client", "server"))]
     lines += ["timeout connect 5s", "timeout check 5s"]
@@ -40,6 +51,7 @@ def haproxy(directory: Path, server: int, *options: str) -> Iterator[list[int]]:
         lines += [
             f"listen front-{port}",
             *(f"bind {host}:{port}" for host in HOSTS),
+            section,
             f"server echod ::1:{server} {option}",
         ]
     (directory / "haproxy.cfg").write_text("\n".join(lines) + "\n")
@@ -132,19 +144,72 @@ def test_tls_behind_the_proxy(tmp_path: Path) -> None:
         quiet(echod)
 
 
+CHECKS = {
+    # name: listener, options of the server line, further lines of the proxy section
+    "tcp": ("plain", "check", ""),
+    "tcp-check": ("plain", "check", "option tcp-check"),
+    "tcp behind haproxy:": ("proxied", "check", ""),
+    "send-proxy": ("proxied", "send-proxy check", ""),
+    "send-proxy-v2": ("proxied", "send-proxy-v2 check", ""),
+    "tcp-check send-proxy-v2": ("proxied", "send-proxy-v2 check", "option tcp-check"),
+    "tcp-check connect send-proxy": ("proxied", "send-proxy check", "option tcp-check\n tcp-check connect send-proxy"),
+    "tcp on TLS": ("tls", "ssl verify none check no-check-ssl", ""),
+    "check-ssl": ("tls", "ssl verify none check check-ssl", ""),
+    "check-ssl send-proxy-v2": ("proxied tls", "ssl verify none send-proxy-v2 check check-ssl", ""),
+}
+"""The types of HAProxy's checks, each with a server line over which clients are served as well."""
+
+UNSEEN_CHECKS = {"tcp", "tcp-check", "tcp behind haproxy:", "tcp on TLS"}
+"""HAProxy resets these before the handshake of TCP is complete, so that no listener accepts them."""
+
+
 @needs_haproxy
-def test_health_checks(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "access"
-    checks = ("check inter 50", "check inter 50 send-proxy", "check inter 50 send-proxy-v2 check-send-proxy")
-    listening = daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path)
-    with listening as echod, haproxy(tmp_path, port, *checks) as (_, front, _):
-        until(lambda: len(access_lines(log)) > 30)
-        assert exchange(front, RECORD) == RECORD
+@pytest.mark.parametrize("check", CHECKS)
+def test_health_checks_beside_clients(tmp_path: Path, check: str) -> None:
+    listener, options, section = CHECKS[check]
+    port, admin = free_port(), free_port()
+    pair = Authority(tmp_path).issue("echo.test")
+    certificate = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
+    listens_on = {
+        "plain": ("--port", str(port)),
+        "proxied": ("--listen", proxied(port)),
+        "tls": ("--port", str(free_port()), "--tls-listen", f"tcp6:{port}", *certificate),
+        "proxied tls": ("--port", str(free_port()), "--tls-listen", proxied(port), *certificate),
+    }[listener]
+    log, all_log = tmp_path / "access", tmp_path / "all"
+    words = (*listens_on, "--admin", str(admin), "--access-log")
+    server = f"{options} inter 100"
+    if check == "tcp behind haproxy:":  # checks without a header, and clients with one
+        server += " send-proxy-v2 no-check-send-proxy"
+    with (
+        daemon(*TWISTD, *words, str(log), cwd=tmp_path) as echod,
+        haproxy(tmp_path, port, server, section=section) as (front,),
+        Load(plain(front), clients=2, pause=0.01) as load,
+    ):
+        until(lambda: check in UNSEEN_CHECKS or ended(admin)["health-check"] > 20)
+        load.wait_for_more(100)
+        tally = load.finish()
+        assert not tally.failures
+        until(lambda: ended(admin)["echoed"] == tally.echoed)
+        reasons = ended(admin)
         quiet(echod)
-    reasons = Counter(reason for _, reason in access_lines(log))
-    assert reasons.pop("echoed") == 1
-    # HAProxy resets the connection of a check. The readiness check of each frontend closes without a byte.
-    assert reasons.keys() == {"no-data", "reset"}
+    assert reasons.keys() - {"health-check"} == {"echoed"}
+    assert Counter(reason for _, reason in access_lines(log)) == {"echoed": tally.echoed}
+    with (
+        daemon(*TWISTD, *words, str(all_log), "--log-health-checks", cwd=tmp_path) as echod,
+        haproxy(tmp_path, port, server, section=section),
+    ):
+        until(lambda: check in UNSEEN_CHECKS or len(access_lines(all_log)) > 5)
+        quiet(echod)
+    assert {reason for _, reason in access_lines(all_log)} <= {"health-check"}
+
+
+def ended(admin: int) -> Counter[str]:
+    """Return the number of ended connections by close reason, without the reasons that did not occur."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=PATIENCE) as response:
+        text = response.read().decode()
+    found = re.findall(r'^echod_connections_closed_total\{reason="([\w-]+)"\} ([\d.]+)$', text, re.MULTILINE)
+    return Counter({reason: int(float(count)) for reason, count in found if float(count)})
 
 
 @pytest.mark.parametrize(
@@ -160,13 +225,18 @@ def test_health_checks(tmp_path: Path) -> None:
         (SIGNATURE + b"\x2f\x11\x00\x0c" + bytes(12) + RECORD, "bad-proxy-header"),
         (SIGNATURE + b"\x21\x11\x00\x04" + bytes(4) + RECORD, "bad-proxy-header"),
         (SIGNATURE + b"\x21\x11\xff\xff" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%\x1b[2J\x07 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%\n" + FORGED + b" 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP6 2001:db8::7%eth0 2001:db8::1 40007 3005\r\n" + RECORD, "bad-proxy-header"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 040007 3005\r\n" + RECORD, "bad-proxy-header"),
         (RECORD, "bad-proxy-header"),
-        (b"", "no-data"),
+        (b"", "health-check"),
     ],
 )
 def test_invalid_header_is_refused(tmp_path: Path, header: bytes, reason: str) -> None:
     port, log = free_port(), tmp_path / "access"
-    with daemon(*TWISTD, "--listen", proxied(port), "--access-log", str(log), cwd=tmp_path) as echod:
+    words = ("--access-log", str(log), "--log-health-checks")
+    with daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path) as echod:
         with connected(port) as client:
             name = f"[::1]:{client.getsockname()[1]}"
             with contextlib.suppress(ConnectionError):
@@ -177,6 +247,8 @@ def test_invalid_header_is_refused(tmp_path: Path, header: bytes, reason: str) -
         until(lambda: access_lines(log) == [(name, reason)])
         assert echo_with_header(port) == RECORD
         quiet(echod)
+    assert log.read_text().replace("\n", "").isprintable()
+    assert echod.output.replace("\n", "").isprintable()
 
 
 def test_headers_in_single_bytes(tmp_path: Path) -> None:
@@ -211,6 +283,85 @@ def test_silence_before_and_after_the_header(tmp_path: Path) -> None:
         expected = {*((name, "bad-proxy-header") for name in names), ("192.0.2.7:40007", "timeout")}
         until(lambda: set(access_lines(log)) == expected)
         quiet(echod)
+
+
+def test_a_client_that_sends_no_header_cannot_hold_more_connections_than_any_other(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--max-connections-per-host", "3", "--access-log", str(log))
+    with daemon(*TWISTD, "--listen", proxied(port, ":backlog=511"), *words, cwd=tmp_path) as echod:
+        with contextlib.ExitStack() as held:
+            clients = [held.enter_context(connected(port)) for _ in range(50)]
+            until(lambda: len(access_lines(log)) == 47, patience=2.5)  # before the deadline of the header
+            assert Counter(reason for _, reason in access_lines(log)) == {"too-many-from-host": 47}
+            ended = {peer for peer, _ in access_lines(log)}
+            waiting = [each for each in clients if f"[::1]:{each.getsockname()[1]}" not in ended]
+            assert len(waiting) == 3
+            for client in waiting:  # they may send the header until its deadline
+                client.sendall(LINE + RECORD)
+                assert receive_to_end(client) == RECORD
+        quiet(echod)
+
+
+def test_a_burst_of_clients_of_one_proxy_is_served_beside_a_limit_per_host(tmp_path: Path) -> None:
+    port = free_port()
+    listening = daemon(
+        *TWISTD, "--listen", proxied(port, ":backlog=511"), "--max-connections-per-host", "3", cwd=tmp_path
+    )
+    with listening as echod, contextlib.ExitStack() as held:
+        clients = [held.enter_context(connected(port)) for _ in range(100)]
+        for number, client in enumerate(clients):
+            client.sendall(b"PROXY TCP4 192.0.2.%d 192.0.2.1 40007 3005\r\n" % number + RECORD)
+        assert [receive_to_end(client) for client in clients] == [RECORD] * 100
+        quiet(echod)
+
+
+def test_only_trusted_proxies_may_send_headers(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    words = ("--trusted-proxy", "127.0.0.2", "--trusted-proxy", "::1", "--access-log", str(log))
+    with daemon(*TWISTD, "--listen", proxied(port), *words, cwd=tmp_path) as echod:
+        for source, echo in (("127.0.0.2", RECORD), ("127.0.0.3", b"")):
+            with plain(port, "127.0.0.1", source)() as client, contextlib.suppress(ConnectionError):
+                client.sendall(LINE + RECORD)
+                assert receive_to_end(client) == echo
+        assert echo_with_header(port) == RECORD
+        until(lambda: len(access_lines(log)) == 3)
+        assert [(peer.partition(":")[0], reason) for peer, reason in access_lines(log)] == [
+            ("192.0.2.7", "echoed"),
+            ("127.0.0.3", "not-allowed"),
+            ("192.0.2.7", "echoed"),
+        ]
+        quiet(echod)
+
+
+@pytest.mark.parametrize(
+    ("words", "served"),
+    [
+        ((), [True, True, False, False, True]),
+        (("--ipv6-prefix", "48"), [True, True, False, False, False]),
+        (("--ipv6-prefix", "128"), [True, True, True, False, True]),
+    ],
+)
+def test_ipv6_clients_are_counted_by_prefix(tmp_path: Path, words: tuple[str, ...], served: list[bool]) -> None:
+    port = free_port()
+    hosts = ("2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::3", "2001:db8:1:2::1", "2001:db8:1:3::1")
+    limit = ("--max-connections-per-host", "2" if words != ("--ipv6-prefix", "128") else "1", "--keep-alive")
+    with daemon(*TWISTD, "--listen", proxied(port), *limit, *words, cwd=tmp_path) as echod:
+        with contextlib.ExitStack() as held:
+            seen = []
+            for host in hosts:
+                client = held.enter_context(connected(port))
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(f"PROXY TCP6 {host} 2001:db8::1 40007 3005\r\n".encode() + RECORD)
+                seen.append(first_byte(client) == RECORD[:1])
+            assert seen == served
+        quiet(echod)
+
+
+def first_byte(client: socket.socket) -> bytes:
+    """Return the first byte of the echo; none if the client is refused."""
+    with contextlib.suppress(ConnectionError):
+        return client.recv(1)
+    return b""
 
 
 def test_many_resets_around_the_header(tmp_path: Path) -> None:
@@ -253,9 +404,9 @@ def wait_for_line(log: Path, peer: str, reason: str) -> None:
 
 
 def listens(port: int) -> bool:
-    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("::1", port), timeout=PATIENCE):
-        return True
-    return False
+    """Return whether a socket listens on the port, without connecting to it: that would be a client's connection."""
+    sockets = [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    return any(local.endswith(f":{port:04X}") and state == LISTEN for _, local, _, state, *_ in sockets)
 
 
 def quiet(echod: Daemon) -> None:

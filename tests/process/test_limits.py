@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from echod.server.config import CHECK_TIME
 from tests.support.load import access_lines, plain, receive_to_end
-from tests.support.processes import TWISTD, Daemon, daemon, until
+from tests.support.processes import TWISTD, Daemon, abort, daemon, until
 from tests.support.sockets import RECORD, connected, exchange, free_port
 
 CROWD = 10_000
@@ -63,7 +65,8 @@ def idlers(port: int, number: int) -> Iterator[int]:
 def test_ten_thousand_from_one_host(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "access"
     limits = ("--max-connections-per-host", str(HELD), "--backlog", "511")
-    with daemon(*TWISTD, "--port", str(port), *limits, "--access-log", str(log), cwd=tmp_path) as echod:
+    log_all = ("--log-health-checks", "--access-log", str(log))
+    with daemon(*TWISTD, "--port", str(port), *limits, *log_all, cwd=tmp_path) as echod:
         alone = median_time(port, "127.0.0.2")
         before = echod.settled_descriptors()
         with idlers(port, CROWD) as held:
@@ -133,7 +136,8 @@ def test_access_list(tmp_path: Path) -> None:
 def test_close_reason_of_each_limit(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "access"
     words = ("--max-connections", "3", "--max-connections-per-host", "2", "--allow", "127.0.0.0/29")
-    with daemon(*TWISTD, "--port", str(port), *words, "--access-log", str(log), cwd=tmp_path) as echod:
+    log_all = ("--log-health-checks", "--access-log", str(log))
+    with daemon(*TWISTD, "--port", str(port), *words, *log_all, cwd=tmp_path) as echod:
         with contextlib.ExitStack() as held:
             for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
                 held.enter_context(plain(port, "127.0.0.1", host)())
@@ -150,9 +154,24 @@ def test_close_reason_of_each_limit(tmp_path: Path) -> None:
         ("127.0.0.3", "too-many"),
         ("127.0.0.4", "too-many"),
         ("127.0.0.9", "not-allowed"),
-        *((host, "no-data") for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3")),
+        *((host, "health-check") for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3")),
         *((host, "echoed") for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4")),
     ]
+    quiet(echod)
+
+
+def test_a_client_that_leaves_later_is_no_health_check(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "access"
+    with daemon(*TWISTD, "--port", str(port), "--access-log", str(log), cwd=tmp_path) as echod:
+        for leave, reason in ((socket.socket.close, "no-data"), (abort, "reset")):
+            with connected(port) as early:
+                leave(early)
+            with connected(port) as late:
+                time.sleep(CHECK_TIME + 0.1)
+                leave(late)
+            until(lambda reason=reason: [why for _, why in access_lines(log)][-1:] == [reason])  # type: ignore[misc]  # no type for a default
+        echod.stop()
+    assert [reason for _, reason in access_lines(log)] == ["no-data", "reset"]
     quiet(echod)
 
 

@@ -34,6 +34,8 @@ V1_HEADER = f"PROXY TCP4 {PEER} 192.0.2.1 40000 3005\r\n".encode()
 V2_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(
     "!H4s4sHH", 12, socket.inet_aton(PEER), socket.inet_aton("192.0.2.1"), 40000, 3005
 )
+V2_LOCAL = V2_HEADER[:12] + b"\x20\0\0\0"
+"""The header of a connection of the proxy's own."""
 
 
 @dataclass
@@ -80,6 +82,8 @@ class TLSClient(Client):
     def __init__(self, port: int, context: SSL.Context) -> None:
         super().__init__(port)
         self.socket.settimeout(None)
+        # Nagle's algorithm would hold the first record back behind the handshake, and a reset would discard it.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(PATIENCE), 0))
         self.tls = SSL.Connection(context, self.socket)
         self.tls.set_connect_state()

@@ -46,3 +46,67 @@ class CountTests(SynchronousTestCase):
         self.assertIsNone(admission.refusal("192.0.2.2"))
         admission.enter("192.0.2.2")
         self.assertIs(admission.refusal("192.0.2.3"), CloseReason.TOO_MANY)
+
+
+class PrefixTests(SynchronousTestCase):
+    def refused(self, prefix: int, first: str, second: str) -> bool:
+        """Return whether, with one connection from each host, a connection from `second` is refused beside `first`."""
+        admission = Admission(AccessList(()), None, 1, ipv6_prefix=prefix)
+        admission.enter(first)
+        refusal = admission.refusal(second)
+        admission.leave(first)
+        self.assertIsNone(admission.refusal(second))
+        self.assertIn(refusal, (None, CloseReason.TOO_MANY_FROM_HOST))
+        return refusal is not None
+
+    def test_ipv6_addresses_with_the_same_prefix_are_one_host(self) -> None:
+        for prefix, first, second, refused in (
+            (64, "2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+            (64, "2001:db8:0:1::1", "2001:db8:0:2::1", False),
+            (48, "2001:db8:0:1::1", "2001:db8:0:2::1", True),
+            (48, "2001:db8:1:1::1", "2001:db8:0:1::1", False),
+            (128, "2001:db8::1", "2001:db8::2", False),
+            (128, "2001:db8::1", "2001:db8:0::1", True),
+            (127, "2001:db8::2", "2001:db8::3", True),
+            (127, "2001:db8::1", "2001:db8::2", False),
+            (1, "::1", "7fff::1", True),
+            (1, "::1", "8000::1", False),
+            (64, "192.0.2.1", "192.0.2.2", False),
+            (1, "192.0.2.1", "192.0.2.1", True),
+            (64, "fe80::1%eth0", "fe80::2%eth0", True),
+            (64, "fe80::1%eth0", "fe80::1%eth1", False),
+        ):
+            self.assertIs(self.refused(prefix, first, second), refused, (prefix, first, second))
+
+    def test_the_default_of_the_configuration_is_64(self) -> None:
+        admission = Admission.from_configuration(ServerConfiguration(max_connections_per_host=1), None)
+        admission.enter("2001:db8::1")
+        self.assertIs(admission.refusal("2001:db8::2"), CloseReason.TOO_MANY_FROM_HOST)
+        self.assertIsNone(admission.refusal("2001:db8:0:1::1"))
+
+    def test_text_that_is_no_address_is_counted_as_it_is(self) -> None:
+        self.assertTrue(self.refused(64, "a:b", "a:b"))
+        self.assertFalse(self.refused(64, "a:b", "a:c"))
+
+
+class ProxyTests(SynchronousTestCase):
+    def test_every_address_may_send_a_header_unless_proxies_are_named(self) -> None:
+        admission = Admission(AccessList(("192.0.2.0/24",)), 1, 1)
+        self.assertIsNone(admission.proxy_refusal("203.0.113.1"))
+        self.assertIsNone(admission.waiting_refusal("203.0.113.1"))
+        admission.enter("203.0.113.1")
+        self.assertIs(admission.proxy_refusal("203.0.113.1"), CloseReason.TOO_MANY)
+        self.assertIs(admission.waiting_refusal("203.0.113.1"), CloseReason.TOO_MANY_FROM_HOST)
+        self.assertIsNone(admission.waiting_refusal("203.0.113.2"))
+        self.assertIsNone(admission.waiting_refusal(""))
+
+    def test_only_the_proxies_that_are_named_may_send_a_header(self) -> None:
+        configuration = ServerConfiguration(
+            listen=("haproxy:tcp:1",), trusted_proxy=("203.0.113.1",), max_connections_per_host=1
+        )
+        admission = Admission.from_configuration(configuration, None)
+        self.assertIs(admission.proxy_refusal("203.0.113.2"), CloseReason.NOT_ALLOWED)
+        self.assertIsNone(admission.proxy_refusal("203.0.113.1"))
+        self.assertIsNone(admission.proxy_refusal(""))
+        admission.enter("203.0.113.1")
+        self.assertIsNone(admission.waiting_refusal("203.0.113.1"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.errors import UnexpectedEvent
-from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
+from echod.server.config import CHECK_TIME, LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.exchange import DISCARD, ECHO_AND_WAIT, Exchange
 from echod.server.exchange_states import TRANSITIONS, Action, Event, State, Transition
 from echod.server.summary import WAIT_BOUNDS, CloseReason
@@ -45,6 +45,8 @@ class Connection:
         self.aborted = False
         self.draining = False
         self.over = False
+        self.in_handshake = False
+        self.handshake_complete = not tls
 
     def carry_out(self, actions: tuple[Action, ...], echo: bytes = b"") -> None:
         for action in actions:
@@ -97,8 +99,17 @@ class Connection:
 
     def deadline(self) -> None:
         self.armed = False
+        if self.in_handshake and self.exchange.state is State.EMPTY:
+            self.report(Event.NO_HANDSHAKE)
+            return
         event = Event.STALL if self.exchange.paused else Event.DEADLINE
         self._noting(lambda: (self.exchange.on_deadline(), b""), event)
+
+    @property
+    def ends_as_check(self) -> bool:
+        """Whether an end now is that of a health check, from the definition."""
+        undecided = self.exchange.reason in {None, CloseReason.HEALTH_CHECK}
+        return undecided and not self.received and self.now < self.rules.check_time
 
     def drain(self) -> None:
         self.draining = True
@@ -108,7 +119,11 @@ class Connection:
     def end(self, event: Event) -> None:
         self.over = True
         self.armed = False
-        self.report(event)
+        seen = Event.CHECK_END if self.ends_as_check and event in {Event.END, Event.RESET} else event
+        before = self.exchange.state
+        self.history.append((before, seen))
+        assert TRANSITIONS[before][seen].actions == ()
+        self.exchange.on_end(event, self.now)
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """Return what can happen now."""
@@ -117,8 +132,13 @@ class Connection:
         steps: dict[str, Callable[[], None]] = {"cut": lambda: self.report(Event.CUT)}
         steps |= {event.name: lambda event=event: self.end(event) for event in ENDS}  # type: ignore[misc]  # no type for a default
         if not self.fin and not self.exchange.paused:
-            steps |= {f"{length} bytes": lambda length=length: self.bytes(length) for length in (1, 3, 4, 5, 9)}  # type: ignore[misc]  # likewise
+            if self.handshake_complete:
+                steps |= {f"{length} bytes": lambda length=length: self.bytes(length) for length in (1, 3, 4, 5, 9)}  # type: ignore[misc]  # likewise
+            else:
+                steps["handshake"] = self._handshake
             steps["FIN"] = self._fin
+        if self.now < CHECK_TIME:
+            steps["time"] = self._pass_time
         if self.half_closed and not (self.flushed or self.exchange.paused):
             steps["flushed"] = self._flush
         if self.armed:
@@ -135,7 +155,17 @@ class Connection:
 
     def _fin(self) -> None:
         self.fin = True
-        self.report(Event.FIN)
+        if self.in_handshake and self.exchange.state in {State.EMPTY, State.QUIET_EMPTY}:
+            self.report(Event.NO_HANDSHAKE)
+            return
+        event = Event.CHECK_FIN if self.ends_as_check else Event.FIN
+        self._noting(lambda: (self.exchange.on_fin(self.now), b""), event)
+
+    def _handshake(self) -> None:
+        self.in_handshake, self.handshake_complete = not self.in_handshake, self.in_handshake
+
+    def _pass_time(self) -> None:
+        self.now += CHECK_TIME
 
     def _flush(self) -> None:
         self.flushed = True
@@ -169,6 +199,7 @@ class Connection:
         return (
             *(self.exchange.state, self.exchange.paused, self.armed, pending, bool(self.echoed), self.fin),
             *(self.half_closed, self.flushed, self.closing, self.aborted, self.draining, self.over),
+            *(self.in_handshake, self.handshake_complete, self.now < CHECK_TIME, self.ends_as_check),
         )
 
 
@@ -320,6 +351,53 @@ class NewExchangeTests(SynchronousTestCase):
     def test_there_is_no_echo_of_a_part(self) -> None:
         exchange = Exchange(ONE, None, 0.0)
         self.assertEqual(exchange.receive(b"x", 0.0), ((), b""))
+
+
+class HealthCheckTests(SynchronousTestCase):
+    """A connection that ends before its first byte."""
+
+    def ended(self, *ends: Event, after: float = 0.0, rules: ExchangeRules = ONE) -> CloseReason | None:
+        """Return the close reason if these events happen `after` seconds: a FIN, or an end."""
+        exchange = Exchange(rules, None, 100.0)
+        for event in ends:
+            if event is Event.FIN:
+                exchange.on_fin(100.0 + after)
+            else:
+                exchange.on_end(event, 100.0 + after)
+        return exchange.reason
+
+    def test_any_end_within_the_check_time_is_a_check(self) -> None:
+        for ends in ((Event.FIN, Event.END), (Event.END,), (Event.RESET,), (Event.FIN, Event.RESET)):
+            for rules in MODES.values():
+                for after in (0.0, CHECK_TIME - 0.001):
+                    self.assertIs(self.ended(*ends, after=after, rules=rules), CloseReason.HEALTH_CHECK)
+
+    def test_after_the_check_time_it_is_none(self) -> None:
+        self.assertIs(self.ended(Event.FIN, Event.END, after=CHECK_TIME), CloseReason.NO_DATA)
+        self.assertIs(self.ended(Event.END, after=CHECK_TIME), CloseReason.NO_DATA)
+        self.assertIs(self.ended(Event.RESET, after=CHECK_TIME), CloseReason.RESET)
+
+    def test_a_client_that_a_proxy_names_is_none(self) -> None:
+        rules = replace(ONE, check_time=0.0)
+        self.assertIs(self.ended(Event.FIN, Event.END, rules=rules), CloseReason.NO_DATA)
+        self.assertIs(self.ended(Event.RESET, rules=rules), CloseReason.RESET)
+
+    def test_failures_are_none(self) -> None:
+        self.assertIs(self.ended(Event.TLS_FAILURE), CloseReason.TLS_FAILED)
+        self.assertIs(self.ended(Event.FAULT), CloseReason.ERROR)
+
+    def test_after_the_first_byte_it_is_none(self) -> None:
+        exchange = Exchange(ONE, None, 0.0)
+        exchange.receive(b"x", 0.0)
+        exchange.on_fin(0.0)
+        exchange.on_end(Event.END, 0.0)
+        self.assertIs(exchange.reason, CloseReason.INCOMPLETE)
+
+    def test_what_was_decided_before_remains(self) -> None:
+        exchange = Exchange(ONE, None, 0.0)
+        exchange.take(Event.CUT)
+        exchange.on_end(Event.END, 0.0)
+        self.assertIs(exchange.reason, CloseReason.CUT)
 
 
 class ReasonTests(SynchronousTestCase):

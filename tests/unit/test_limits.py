@@ -1,17 +1,20 @@
+from dataclasses import replace
+
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.common.addresses import parse_network
+from echod.common.addresses import HostPort, parse_network
 from echod.common.option_types import Choice, Network
 from echod.server.admission import AccessList, Admission
 from echod.server.config import LINGER, QUIET, ExchangeRules
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
-from echod.server.proxy import HEADER_TIMEOUT, ProxiedFactory
+from echod.server.proxy import HEADER_GRACE, HEADER_TIMEOUT, ProxiedFactory
 from echod.server.summary import REFUSALS, CloseReason
 from tests.support.memory import MemoryObserver, MemoryTransport
+from tests.support.paths import V2_LOCAL
 from tests.support.sockets import RECORD
 
 RULES = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=LINGER, quiet=QUIET)
@@ -48,14 +51,23 @@ class AccessListTests(SynchronousTestCase):
 
 
 class LimitsTestCase(SynchronousTestCase):
+    rules = RULES
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.observer = MemoryObserver()
         self.connections = Connections()
 
-    def factory(self, *allow: str, limit: int | None = None, per_host: int | None = None) -> EchoFactory:
-        admission = Admission(AccessList(allow), limit, per_host)
-        self.context = ServerContext(RULES, self.clock, self.connections, admission, self.observer)
+    def factory(
+        self,
+        *allow: str,
+        limit: int | None = None,
+        per_host: int | None = None,
+        prefix: int = 128,
+        proxies: AccessList | None = None,
+    ) -> EchoFactory:
+        admission = Admission(AccessList(allow), limit, per_host, ipv6_prefix=prefix, proxies=proxies)
+        self.context = ServerContext(self.rules, self.clock, self.connections, admission, self.observer)
         return EchoFactory(self.context, "test")
 
     def connect(self, factory: EchoFactory | ProxiedFactory, address: IAddress) -> MemoryTransport | None:
@@ -93,6 +105,23 @@ class AdmissionTests(LimitsTestCase):
         transports[0].reset()
         self.assertIsNotNone(self.connect(factory, self.v4("192.0.2.1")))
 
+    def test_ipv6_clients_of_one_network_are_one_host(self) -> None:
+        factory = self.factory(per_host=2, prefix=64)
+        hosts = ("2001:db8:1:2::1", "2001:db8:1:2:ffff::1", "2001:db8:1:2::1", "2001:db8:1:2::3")
+        transports = [self.connect(factory, IPv6Address("TCP", host, 1)) for host in hosts]
+        self.assertEqual([t is None for t in transports], [False, False, True, True])
+        self.assertIsNotNone(self.connect(factory, IPv6Address("TCP", "2001:db8:1:3::1", 1)))
+        self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY_FROM_HOST] * 2)
+        assert transports[1] is not None
+        transports[1].reset()
+        self.assertIsNotNone(self.connect(factory, IPv6Address("TCP", "2001:db8:1:2::4", 1)))
+
+    def test_ipv4_clients_are_counted_by_address_for_any_prefix(self) -> None:
+        factory = self.factory(per_host=1, prefix=1)
+        for host in ("192.0.2.1", "192.0.2.2"):
+            self.assertIsNotNone(self.connect(factory, self.v4(host)))
+            self.assertIsNone(self.connect(factory, IPv4Address("TCP", host, 1)))
+
     def test_clients_of_unix_sockets_have_no_host_and_are_admitted(self) -> None:
         factory = self.factory("192.0.2.0/24", per_host=1)
         for _ in range(3):
@@ -113,9 +142,8 @@ class ProxiedTests(LimitsTestCase):
 
     def proxied(self, header: bytes, factory: EchoFactory | None = None) -> MemoryTransport | None:
         self.echo = factory or self.factory()
-        transport = self.connect(
-            ProxiedFactory(self.context, self.echo, self.echo), IPv4Address("TCP", "203.0.113.1", 9)
-        )
+        factory_of_headers = ProxiedFactory(self.context, self.echo, clients=self.echo.of_clients(), own=self.echo)
+        transport = self.connect(factory_of_headers, IPv4Address("TCP", "203.0.113.1", 9))
         if transport is not None and header:
             transport.receive(header)
         return transport
@@ -180,11 +208,116 @@ class ProxiedTests(LimitsTestCase):
         self.assertEqual(self.observer.summaries[0].bytes_received, 250)
         self.check_clean_end()
 
-    def test_a_fin_without_bytes_is_no_data(self) -> None:
-        transport = self.proxied(b"")
+    def test_an_end_before_a_byte_of_the_header_is_a_check(self) -> None:
+        for end in (MemoryTransport.fin, MemoryTransport.reset):
+            transport = self.proxied(b"")
+            assert transport is not None
+            end(transport)
+            self.assertEqual(self.observer.reasons, [CloseReason.HEALTH_CHECK])
+            self.assertEqual(self.observer.summaries.pop().peer, HostPort("203.0.113.1", 9))
+            self.check_clean_end()
+
+    def test_an_end_within_the_header_is_no_check(self) -> None:
+        for end in (MemoryTransport.fin, MemoryTransport.reset):
+            transport = self.proxied(b"PROXY ")
+            assert transport is not None
+            end(transport)
+            self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
+            self.observer.summaries.clear()
+            self.check_clean_end()
+
+    def test_an_end_after_the_header_is_a_check_only_without_a_client(self) -> None:
+        own = b"PROXY TCP4 203.0.113.1 192.0.2.254 9 3005\r\n"
+        for header, of_fin, of_reset in (
+            (b"PROXY UNKNOWN\r\n", CloseReason.HEALTH_CHECK, CloseReason.HEALTH_CHECK),
+            (own, CloseReason.HEALTH_CHECK, CloseReason.HEALTH_CHECK),
+            (V2_LOCAL, CloseReason.HEALTH_CHECK, CloseReason.HEALTH_CHECK),
+            (self.header("192.0.2.1"), CloseReason.NO_DATA, CloseReason.RESET),
+            (own.replace(b" 9 ", b" 10 "), CloseReason.NO_DATA, CloseReason.RESET),
+        ):
+            for end, reason in ((MemoryTransport.fin, of_fin), (MemoryTransport.reset, of_reset)):
+                transport = self.proxied(header)
+                assert transport is not None
+                end(transport)
+                self.assertEqual(self.observer.reasons, [reason], header)
+                self.observer.summaries.clear()
+                self.check_clean_end()
+
+    def test_a_proxy_on_an_address_with_a_scope_names_itself_without_it(self) -> None:
+        echo = self.factory()
+        factory = ProxiedFactory(self.context, echo, clients=echo.of_clients(), own=echo)
+        transport = self.connect(factory, IPv6Address("TCP", "fe80::1%eth0", 9))
         assert transport is not None
+        transport.receive(b"PROXY TCP6 fe80::1 fe80::2 9 3005\r\n")
         transport.fin()
-        self.assertEqual(self.observer.reasons, [CloseReason.NO_DATA])
+        self.assertEqual(self.observer.reasons, [CloseReason.HEALTH_CHECK])
+        self.assertEqual(self.observer.summaries[0].peer, HostPort("fe80::1%eth0", 9))
+        self.check_clean_end()
+
+    def test_connections_that_wait_for_their_header_count_after_the_grace(self) -> None:
+        factory = self.factory(per_host=3)
+        transports = [self.proxied(b"PROXY ", factory) for _ in range(50)]
+        self.assertNotIn(None, transports)
+        self.clock.advance(HEADER_GRACE - 0.125)
+        self.assertEqual(self.observer.reasons, [])
+        self.clock.advance(0.125)
+        self.assertEqual(self.observer.reasons, [CloseReason.TOO_MANY_FROM_HOST] * 47)
+        self.assertEqual(len(self.connections), 3)
+        self.clock.advance(HEADER_TIMEOUT - HEADER_GRACE - 0.125)
+        self.assertEqual(len(self.connections), 3)
+        self.clock.advance(0.125)
+        self.assertEqual(self.observer.reasons[47:], [CloseReason.BAD_PROXY_HEADER] * 3)
+        self.check_clean_end()
+
+    def test_a_late_header_frees_its_place(self) -> None:
+        factory = self.factory(per_host=1)
+        for host in ("192.0.2.1", "192.0.2.2"):
+            transport = self.proxied(b"", factory)
+            self.clock.advance(HEADER_GRACE)
+            assert transport is not None
+            transport.receive(self.header(host))
+        self.assertEqual(len(self.connections), 2)
+        self.assertEqual(self.observer.reasons, [])
+        self.clock.advance(30)
+        self.assertEqual(self.observer.reasons, [CloseReason.TIMEOUT] * 2)
+        self.check_clean_end()
+
+    def test_a_trusted_proxy_may_have_any_number_of_connections_that_wait(self) -> None:
+        factory = self.factory(per_host=3, proxies=AccessList(("203.0.113.0/24",)))
+        for _ in range(50):
+            self.proxied(b"", factory)
+        self.clock.pump([HEADER_GRACE, HEADER_TIMEOUT - HEADER_GRACE - 0.125])
+        self.assertEqual(len(self.connections), 50)
+        self.clock.advance(0.125)
+        self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER] * 50)
+        self.check_clean_end()
+
+    def test_only_a_trusted_proxy_may_connect(self) -> None:
+        factory = self.factory(proxies=AccessList(("203.0.113.2",)))
+        self.assertIsNone(self.proxied(b"", factory))
+        self.assertEqual(self.observer.reasons, [CloseReason.NOT_ALLOWED])
+        self.assertEqual(self.observer.summaries[0].peer, HostPort("203.0.113.1", 9))
+        self.check_clean_end()
+
+    def test_a_header_that_arrived_during_a_pause_of_the_process_is_read_first(self) -> None:
+        """The grace ends before the reactor reads again; the header is then read in the next turn."""
+        factory = self.factory(per_host=1)
+        first, second = self.proxied(b"", factory), self.proxied(b"", factory)
+        assert first is not None
+        assert second is not None
+        self.clock.callLater(HEADER_GRACE, first.receive, self.header("192.0.2.1"))
+        self.clock.callLater(HEADER_GRACE, second.receive, self.header("192.0.2.2"))
+        self.clock.advance(HEADER_GRACE)
+        self.assertEqual((self.observer.reasons, len(self.connections)), ([], 2))
+        self.clock.advance(30)
+        self.assertEqual(self.observer.reasons, [CloseReason.TIMEOUT] * 2)
+        self.check_clean_end()
+
+    def test_the_header_has_no_more_time_than_a_record(self) -> None:
+        self.rules = replace(RULES, timeout=HEADER_GRACE)
+        self.proxied(b"PROXY ")
+        self.clock.advance(HEADER_GRACE)
+        self.assertEqual(self.observer.reasons, [CloseReason.BAD_PROXY_HEADER])
         self.check_clean_end()
 
     def test_a_drain_waits_for_the_record_after_the_header(self) -> None:

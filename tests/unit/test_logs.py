@@ -7,7 +7,7 @@ from unittest.mock import ANY
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import Logger, globalLogPublisher
+from twisted.logger import Logger, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +16,7 @@ from echod.common.errors import ConfigurationError
 from echod.serve.access_log import AccessLog
 from echod.serve.log_lines import event_line, json_access_line, json_observer, text_access_line
 from echod.serve.refusal_log import INTERVAL, RefusalLog
-from echod.server.observer import NullObserver, Observers
+from echod.server.observer import NullObserver, ObserverExcept, Observers
 from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
 from tests.support.memory import MemoryObserver
 
@@ -75,7 +75,8 @@ class LineTests(SynchronousTestCase):
         self.assertNotIn("subject", json_access_line(NOW, TLS._replace(tls=TLSFacts("TLSv1.2", "X", None))))
 
     def test_no_client_can_forge_a_line(self) -> None:
-        for line in (text_access_line(NOW, FORGED), json_access_line(NOW, FORGED)):
+        scope = PLAIN._replace(peer=HostPort("fe80::1%\x1b[2J\n2027-01-15T08:00:00Z 192.0.2.1:1 - echoed", 1))
+        for line in (*(text_access_line(NOW, each) for each in (FORGED, scope)), json_access_line(NOW, FORGED)):
             self.assertTrue(line.isascii())
             self.assertTrue(line.isprintable())
 
@@ -142,6 +143,17 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(out.getvalue(), "line\n")
 
 
+class ObserverExceptTests(SynchronousTestCase):
+    def test_summaries_with_the_reasons_are_dropped_and_others_are_not(self) -> None:
+        memory = MemoryObserver()
+        observer = ObserverExcept({CloseReason.HEALTH_CHECK, CloseReason.CUT}, memory)
+        for reason in CloseReason:
+            observer.connection_ended(PLAIN._replace(reason=reason))
+        dropped = set(CloseReason) - set(memory.reasons)
+        self.assertEqual(dropped, {CloseReason.HEALTH_CHECK, CloseReason.CUT})
+        self.assertEqual(len(memory.summaries), len(CloseReason) - 2)
+
+
 class RefusalLogTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
@@ -153,6 +165,13 @@ class RefusalLogTests(SynchronousTestCase):
     def refuse(self, reason: CloseReason, count: int = 1) -> None:
         for _ in range(count):
             self.refusals.connection_ended(PLAIN._replace(reason=reason))
+
+    def test_the_address_of_a_refused_client_is_escaped(self) -> None:
+        peer = HostPort("fe80::1%\x1b[2J\nrefused", 1)
+        self.refusals.connection_ended(PLAIN._replace(reason=CloseReason.TOO_MANY, peer=peer))
+        (event,) = self.log
+        self.assertEqual(formatEvent(event), "refused [fe80::1%?[2J?refused]:1: too-many")
+        self.refusals.close()
 
     def sums(self) -> list[Any]:
         return [event.get("sums") for event in self.log]

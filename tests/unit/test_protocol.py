@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.addresses import HostPort
 from echod.server.admission import AccessList, Admission
-from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
+from echod.server.config import CHECK_TIME, LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
 from echod.server.summary import CloseReason, ConnectionSummary
@@ -88,7 +88,7 @@ class OneRecordTests(ProtocolTestCase):
                 connection.send(piece)
         connection.transport.fin()
         self.assertEqual(connection.echoed, b"")
-        self.assertEqual(connection.reasons, [CloseReason.INCOMPLETE if length else CloseReason.NO_DATA])
+        self.assertEqual(connection.reasons, [CloseReason.INCOMPLETE if length else CloseReason.HEALTH_CHECK])
 
     def test_the_summary_of_a_connection(self) -> None:
         connection = self.connect()
@@ -173,12 +173,24 @@ class OneRecordTests(ProtocolTestCase):
             if sent:
                 connection.send(sent)
             connection.transport.reset()
+            self.assertEqual(connection.reasons, [CloseReason.RESET if sent else CloseReason.HEALTH_CHECK])
+
+    def test_a_client_that_closes_after_the_check_time_is_no_check(self) -> None:
+        for rules in (ONE_RECORD, KEEP_ALIVE, STREAM):
+            connection = self.connect(rules)
+            connection.clock.advance(CHECK_TIME)
+            connection.transport.fin()
+            self.assertEqual(connection.reasons, [CloseReason.NO_DATA])
+            connection = self.connect(rules)
+            connection.clock.advance(CHECK_TIME)
+            connection.transport.reset()
             self.assertEqual(connection.reasons, [CloseReason.RESET])
 
     def test_a_transport_that_cannot_half_close(self) -> None:
         connection = self.connect()
+        connection.clock.advance(CHECK_TIME - 0.001)
         connection.echo.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(connection.reasons, [CloseReason.NO_DATA])
+        self.assertEqual(connection.reasons, [CloseReason.HEALTH_CHECK])
 
     def test_an_error_of_the_server_is_the_reason_error(self) -> None:
         connection = self.connect()
@@ -200,7 +212,7 @@ class KeepAliveTests(ProtocolTestCase):
 
     def test_the_close_reason_when_the_client_closes(self) -> None:
         for sent, reason in (
-            (b"", CloseReason.NO_DATA),
+            (b"", CloseReason.HEALTH_CHECK),
             (RECORD[:1], CloseReason.INCOMPLETE),
             (RECORD * 3 + RECORD[:125], CloseReason.INCOMPLETE),
             (RECORD * 3, CloseReason.ECHOED),
@@ -268,7 +280,7 @@ class KeepAliveTests(ProtocolTestCase):
         connection = self.connect(KEEP_ALIVE)
         connection.echo.stopProducing()
         connection.transport.reset()
-        self.assertEqual(connection.reasons, [CloseReason.RESET])
+        self.assertEqual(connection.reasons, [CloseReason.HEALTH_CHECK])
 
 
 class StreamTests(ProtocolTestCase):
@@ -422,7 +434,7 @@ class FaultTests(ProtocolTestCase):
             broken.connect(echo)
         self.assertEqual(len(connection.connections), 1)
         broken.reset()
-        self.assertEqual(connection.reasons, [CloseReason.RESET] * 2)
+        self.assertEqual(connection.reasons, [CloseReason.HEALTH_CHECK] * 2)
         self.assertEqual(connection.admission._open, 0)
         del connection.observer.summaries[0]
 

@@ -1,11 +1,12 @@
 import socket
 import struct
+from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.common.addresses import HostPort
+from echod.common.addresses import HostPort, display_host
 from echod.server.proxy_header import MalformedHeader, ProxyHeaderReader, ProxyInfo
 from tests.unit.test_records import split
 
@@ -29,6 +30,8 @@ IPV6 = struct.pack(
     3005,
 )
 
+MAPPED = struct.pack("!16s16sHH", *[socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.7")] * 2, 40000, 3005)
+
 HEADERS = {
     b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 3005\r\n": HostPort("192.0.2.7", 40000),
     b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 0\r\n": HostPort("2001:db8::7", 65535),
@@ -47,7 +50,9 @@ HEADERS = {
     v2(0x21, 0x12, IPV4): None,
     v2(0x21, 0x11, IPV4, bytes(LONGEST - 16 - len(IPV4))): HostPort("192.0.2.7", 40000),
     b"PROXY UNKNOWN".ljust(105) + b"\r\n": None,
-    b"PROXY TCP4 192.0.2.7 192.0.2.1 00001 65535\r\n": HostPort("192.0.2.7", 1),
+    b"PROXY TCP6 ::ffff:192.0.2.7 ::FFFF:c000:201 1 65535\r\n": HostPort("192.0.2.7", 1),
+    v2(0x21, 0x21, MAPPED): HostPort("192.0.2.7", 40000),
+    v2(0x20, 0x43, IPV4): None,
 }
 
 MALFORMED = {
@@ -65,6 +70,16 @@ MALFORMED = {
     b"PROXY TCP4 192.0.2.7 192.0.2.1 65536 2\r\n": "not a port",
     b"PROXY TCP4 192.0.2.7 192.0.2.1 2 65536\r\n": "not a port",
     b"PROXY TCP4 192.0.2.7 192.0.2.1 000001 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 00001 2\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1 00\r\n": "not a port",
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 1\n 2\r\n": "not a port",
+    b"PROXY TCP6 2001:db8::7%eth0 2001:db8::1 1 2\r\n": "not an address",
+    b"PROXY TCP6 2001:db8::7 2001:db8::1%1 1 2\r\n": "not an address",
+    b"PROXY TCP6 2001:db8::7%\x1b[2J\nforged 2001:db8::1 1 2\r\n": "not an address",
+    b"PROXY TCP6 2001:db8::7/64 2001:db8::1 1 2\r\n": "not an address",
+    b"PROXY TCP6 2001:db8::00007 2001:db8::1 1 2\r\n": "not an address",
+    b"PROXY TCP4 192.0.2.07 192.0.2.1 1 2\r\n": "not an address",
+    b"PROXY TCP4 192.0.2 192.0.2.1 1 2\r\n": "not an address",
     b"PROXY TCP4 192.0.2.777 192.0.2.1 1 2\r\n": "not an address",
     b"PROXY TCP4 192.0.2.7  192.0.2.1 1 2\r\n": "not an address",
     b"PROXY TCP4 192.0.2.7 x 1 2\r\n": "not an address",
@@ -77,10 +92,22 @@ MALFORMED = {
     SIGNATURE + b"\x2f\x11\0\x0c": "unknown version or command, or too long",
     SIGNATURE + b"\x21\x11\xff\xff": "unknown version or command, or too long",
     SIGNATURE + b"\x21\x11" + struct.pack("!H", LONGEST - 16 + 1): "unknown version or command, or too long",
+    v2(0x21, 0x41, IPV4): "unknown address family",
+    v2(0x21, 0x13, IPV4): "unknown address family",
     v2(0x21, 0x11, IPV4[:-1]): "addresses cut short",
     v2(0x21, 0x21, IPV4): "addresses cut short",
     v2(0x21, 0x11, b""): "addresses cut short",
 }
+
+
+_CHARACTERS = st.text("0123456789abcdefABCDEF:.%/ \t_+-x", max_size=3)
+NEARLY_ADDRESSES = st.builds(
+    lambda address, at, more: f"{str(address)[:at]}{more}{str(address)[at:]}",
+    st.ip_addresses(),
+    st.integers(0, 40),
+    _CHARACTERS,
+)
+"""Addresses with a few characters inserted."""
 
 
 class HeaderTests(SynchronousTestCase):
@@ -133,3 +160,29 @@ class HeaderTests(SynchronousTestCase):
             return
         if info is None:
             self.assertLess(reader.pending, LONGEST)
+
+    @given(NEARLY_ADDRESSES, st.sampled_from(["TCP4", "TCP6"]))
+    def test_exactly_the_addresses_of_the_system_are_accepted(self, text: str, family: str) -> None:
+        """inet_pton has the form that the specification demands: it knows no scope id, and no leading zeros in IPv4."""
+        number = socket.AF_INET if family == "TCP4" else socket.AF_INET6
+        try:
+            expected: bytes | None = socket.inet_pton(number, text)
+        except OSError:
+            expected = None
+        line = f"PROXY {family} {text} {text} 1 2\r\n".encode()
+        try:
+            info = ProxyHeaderReader().feed(line)
+        except MalformedHeader:
+            self.assertIsNone(expected)
+        else:
+            assert info is not None
+            assert info.client is not None
+            assert expected is not None
+            self.assertEqual(info.client.host, display_host(str(ip_address(expected))))
+
+    @given(st.ip_addresses(v=6).map(str) | st.ip_addresses(v=4).map("::ffff:{}".format))
+    def test_every_ipv6_address_is_accepted(self, text: str) -> None:
+        info = ProxyHeaderReader().feed(f"PROXY TCP6 {text} ::1 1 2\r\n".encode())
+        assert info is not None
+        assert info.client is not None
+        self.assertEqual(info.client.host, display_host(text))

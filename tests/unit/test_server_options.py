@@ -40,11 +40,14 @@ class ServerOptionTests(SynchronousTestCase):
                 ("tls-client-ca", "", "FILE", None),
                 ("max-connections", "", "N", None),
                 ("max-connections-per-host", "", "N", None),
+                ("ipv6-prefix", "", "N", 64),
                 ("allow", "", "CIDR", ()),
+                ("trusted-proxy", "", "CIDR", ()),
                 ("drain-timeout", "", "S", 5.0),
                 ("reuse-port", "", "", False),
                 ("transport", "", "fast|stock", "fast"),
                 ("access-log", "", "FILE", None),
+                ("log-health-checks", "", "", False),
                 ("log-format", "", "text|json", "text"),
                 ("admin", "", "PORT|ENDPOINT", None),
             ],
@@ -61,6 +64,7 @@ class ServerOptionTests(SynchronousTestCase):
             (("port", 1, 65535), "from 1 to 65535, not 0", "from 1 to 65535, not 65536"),
             (("backlog", 1, 65535), "from 1 to 65535, not 0", "from 1 to 65535, not 65536"),
             (("record_size", 1, 1048576), "from 1 to 1048576, not 0", "from 1 to 1048576, not 1048577"),
+            (("ipv6_prefix", 1, 128), "from 1 to 128, not 0", "from 1 to 128, not 129"),
         ):
             name, least, most = values
             for value in (least, most):
@@ -92,6 +96,14 @@ class ServerOptionTests(SynchronousTestCase):
         self.assertFalse(ServerConfiguration().has_tls)
         self.assertTrue(ServerConfiguration(tls_port=3006, tls_certificate="x.pem").has_tls)
         self.assertTrue(ServerConfiguration(tls_listen=("tcp:3006",), tls_certificate="x.pem").has_tls)
+
+    def test_a_trusted_proxy_requires_a_listener_for_it(self) -> None:
+        required = "trusted-proxy requires a haproxy: endpoint in listen or tls-listen"
+        self.assertEqual(self.refusal(trusted_proxy=("192.0.2.1",)), required)
+        self.assertEqual(self.refusal(trusted_proxy=("192.0.2.1",), listen=("tcp:3005",)), required)
+        self.assertTrue(self.refusal(trusted_proxy=("x",)).startswith("trusted_proxy: item 1: must be a network: "))
+        ServerConfiguration(trusted_proxy=("192.0.2.1",), listen=("tcp:1", "haproxy:tcp:3005"))
+        ServerConfiguration(trusted_proxy=("192.0.2.1",), tls_listen=("haproxy:tcp:3006",), tls_certificate="x.pem")
 
     def test_rules_of_an_exchange(self) -> None:
         one = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=2.0, quiet=0.5)

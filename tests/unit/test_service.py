@@ -374,7 +374,7 @@ class AssemblyTests(SynchronousTestCase):
         transport = MemoryTransport()
         transport.connect(reactor.tcpServers[0][1].buildProtocol(None))
         transport.fin()
-        self.assertEqual(observer.reasons, [CloseReason.NO_DATA])
+        self.assertEqual(observer.reasons, [CloseReason.HEALTH_CHECK])
         self.assertEqual(observer.summaries[0].listener, "tcp:1")
 
 

@@ -11,8 +11,17 @@ class FixedValueTests(SynchronousTestCase):
         self.assertEqual(
             [reason.value for reason in CloseReason],
             [
-                *("echoed", "no-data", "incomplete", "timeout", "idle", "stalled", "tls-failed", "bad-proxy-header"),
-                *("not-allowed", "too-many", "too-many-from-host", "reset", "drained", "cut", "error"),
+                *("echoed", "health-check", "no-data", "incomplete", "timeout", "idle", "stalled", "tls-failed"),
+                *(
+                    "bad-proxy-header",
+                    "not-allowed",
+                    "too-many",
+                    "too-many-from-host",
+                    "reset",
+                    "drained",
+                    "cut",
+                    "error",
+                ),
             ],
         )
 
@@ -22,7 +31,7 @@ class FixedValueTests(SynchronousTestCase):
     def test_tls_failures(self) -> None:
         self.assertEqual(
             [failure.value for failure in TLSFailure],
-            ["not-tls", "version", "cipher", "client-certificate", "client-refused", "incomplete", "other"],
+            ["not-tls", "version", "cipher", "client-certificate", "client-refused", "incomplete", "timeout", "other"],
         )
 
     def test_buckets_of_record_wait_times(self) -> None:

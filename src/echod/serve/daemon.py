@@ -21,8 +21,9 @@ from echod.serve.log_lines import ACCESS_LINES, json_observer
 from echod.serve.refusal_log import RefusalLog
 from echod.server.assembly import IDaemonReactor, listener_reactor, make_service
 from echod.server.config import ServerConfiguration
-from echod.server.observer import IConnectionObserver, Observers
+from echod.server.observer import IConnectionObserver, ObserverExcept, Observers
 from echod.server.service import EchoService
+from echod.server.summary import CloseReason
 from echod.server.supervisor import Systemd
 from echod.transport import background_reactor
 
@@ -61,7 +62,10 @@ def daemon(configuration: ServerConfiguration) -> Service:
     refusals = RefusalLog(reactor)
     totals = _connection_totals(configuration)
     access_log = _access_log(configuration)
-    observers: list[IConnectionObserver] = [each for each in (refusals, totals, access_log) if each is not None]
+    observers: list[IConnectionObserver] = [each for each in (refusals, totals) if each is not None]
+    if access_log is not None:
+        unlogged = set() if configuration.log_health_checks else {CloseReason.HEALTH_CHECK}
+        observers.append(ObserverExcept(unlogged, access_log))
     reopen = [] if access_log is None else [("access log", access_log.reopen)]
     sockets = listener_reactor(configuration, reactor)
     service = make_service(

@@ -1,7 +1,7 @@
 """Lines of the log and of the access log, for each value of `log-format`. No client can break or forge one.
 
-A client controls two fields: its address, which is parsed before it is written, and the subject of its certificate,
-which is written as an ASCII JSON string: quotes, line ends and control characters in it are escaped.
+A client controls two fields, its address and the subject of its certificate. Text that has more than printable ASCII
+characters is written as an ASCII JSON string: quotes, line ends and control characters in it are escaped.
 """
 
 import json
@@ -25,7 +25,7 @@ def text_access_line(now: float, summary: ConnectionSummary) -> str:
     """Return an access log line as text: time, peer, listener, close reason, then `name=value` fields."""
     fields = [
         iso_time(now),
-        str(summary.peer) if summary.peer.host else "-",
+        _quoted_if_needed(str(summary.peer)) if summary.peer.host else "-",
         _quoted_if_needed(summary.listener),
         summary.reason.value,
         f"records={summary.records}",

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from echod.common.text import printable
 from echod.server.observer import IConnectionObserver
 from echod.server.summary import REFUSALS, CloseReason, ConnectionSummary
 
@@ -31,7 +32,7 @@ class RefusalLog:
         if summary.reason not in REFUSALS:
             return
         if self._timer is None:
-            self._log.warn("refused {peer}: {reason}", peer=summary.peer, reason=summary.reason.value)
+            self._log.warn("refused {peer}: {reason}", peer=printable(str(summary.peer)), reason=summary.reason.value)
             self._timer = self._clock.callLater(INTERVAL, self._on_interval)
         else:
             self._counts[summary.reason] += 1

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from echod.server.admission import Admission
-from echod.server.config import ServerConfiguration
+from echod.server.config import PROXIED, ServerConfiguration, is_proxied
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
@@ -31,7 +31,6 @@ __all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "listener_reactor", "make_ser
 DESCRIPTOR_RESERVE = 64
 """File descriptors that are not for connections: standard streams, reactor, listeners, logs, files being loaded."""
 
-_PROXY = "haproxy:"
 _INHERITED = "systemd:"
 
 
@@ -119,25 +118,29 @@ def _dual_stack(
 
 
 def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerOptions:
-    inner = text.removeprefix(_PROXY)
+    inner = text.removeprefix(PROXIED)
     return _ListenerOptions(
         name=text,
         endpoint=endpoint_from_string(reactor, inner),
         tls=tls,
-        proxied=inner != text,
+        proxied=is_proxied(text),
         inherited=inner.startswith(_INHERITED),
     )
 
 
 def _listener(context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None) -> Listener:
     echo = EchoFactory(context, options.name, TLSEchoProtocol if options.tls else EchoProtocol)
-    factory: IProtocolFactory = echo
-    if options.tls:
-        assert tls is not None, "a configuration with a TLS listener has a certificate"
-        factory = TLSListenerFactory(tls, echo, context.clock)
+    factory = _with_tls(echo, options, tls)
     if options.proxied:
-        factory = ProxiedFactory(context, echo, factory)
+        factory = ProxiedFactory(context, echo, clients=_with_tls(echo.of_clients(), options, tls), own=factory)
     return Listener(options.name, options.endpoint, factory, options.inherited)
+
+
+def _with_tls(echo: EchoFactory, options: _ListenerOptions, tls: ServerTLS | None) -> IProtocolFactory:
+    if not options.tls:
+        return echo
+    assert tls is not None, "a configuration with a TLS listener has a certificate"
+    return TLSListenerFactory(tls, echo, echo.clock)
 
 
 def _tls_files(configuration: ServerConfiguration) -> TLSFiles:

@@ -18,7 +18,15 @@ from echod.common.option_types import (
 )
 from echod.common.options import check_options, option
 
-__all__ = ["LINGER", "QUIET", "ExchangeRules", "ServerConfiguration"]
+__all__ = ["CHECK_TIME", "LINGER", "PROXIED", "QUIET", "ExchangeRules", "ServerConfiguration", "is_proxied"]
+
+CHECK_TIME = 3.0
+"""Seconds from accept within which a connection that ends before a byte of a record is a health check.
+
+A check ends as soon as its connect, its PROXY header or its TLS handshake has succeeded. Three seconds cover one
+retransmission after the initial timeout of 1 s (RFC 6298 section 2), and are less than the timeouts of most clients, so
+that a client that waits in vain and gives up is not a check.
+"""
 
 LINGER = 2.0
 """Seconds for which input is discarded after the last echo, before the server closes.
@@ -34,6 +42,15 @@ QUIET = 0.5
 Measured with clients that send record after record through 20 restarts: without the wait 104 of 214,000 records were
 lost; with it 35 of 228,000; with the FIN in the last echo's segment as well, none of 320,000.
 """
+
+
+PROXIED = "haproxy:"
+"""The beginning of a listener's endpoint if its connections begin with a PROXY header."""
+
+
+def is_proxied(endpoint: str) -> bool:
+    """Return whether the connections of a listener begin with a PROXY header."""
+    return endpoint.startswith(PROXIED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +69,9 @@ class ExchangeRules:
     """Seconds for which input is discarded after the last echo."""
     quiet: float
     """Seconds for which a stopping server waits for the next record of a keep-alive client."""
+    check_time: float = CHECK_TIME
+    """Seconds from accept within which an end before the first byte is a health check; 0 for clients named by a proxy:
+    they are no checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +113,14 @@ class ServerConfiguration:
         None, Integer(1), "limit of open connections (default: the process's limit of open files, less a reserve)"
     )
     max_connections_per_host: int | None = option(None, Integer(1), "limit of open connections from one address")
+    ipv6_prefix: int = option(
+        64, Integer(1, 128), "bits of an IPv6 address that max-connections-per-host counts by: one network, one host"
+    )
     allow: tuple[str, ...] = option(
         (), ListOf(Network()), "network whose clients may connect; repeatable (default: every network)"
+    )
+    trusted_proxy: tuple[str, ...] = option(
+        (), ListOf(Network()), "network of proxies: only these may connect to a haproxy: listener; repeatable"
     )
     drain_timeout: float = option(
         5.0, Seconds(zero=True), "seconds that records in progress have to finish when the daemon stops"
@@ -107,6 +133,9 @@ class ServerConfiguration:
     )
     access_log: str | None = option(
         None, Text("FILE"), "file for one line per connection, written when it ends; - is standard output"
+    )
+    log_health_checks: bool = option(
+        False, Flag(), "write the connections of balancers' health checks into the access log as well"
     )
     log_format: str = option("text", Choice(("text", "json")), "format of the log and of the access log")
     admin: str | None = option(
@@ -121,6 +150,8 @@ class ServerConfiguration:
             raise ConfigurationError("tls-port and tls-listen require tls-certificate")
         if not self.has_tls and (self.tls_certificate or self.tls_key or self.tls_client_ca):
             raise ConfigurationError("tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen")
+        if self.trusted_proxy and not any(map(is_proxied, self.listen + self.tls_listen)):
+            raise ConfigurationError("trusted-proxy requires a haproxy: endpoint in listen or tls-listen")
 
     @property
     def has_tls(self) -> bool:

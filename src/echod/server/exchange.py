@@ -157,6 +157,16 @@ class Exchange:
         """Report that the deadline has passed."""
         return self.take(Event.STALL if self.paused else Event.DEADLINE)
 
+    def on_fin(self, now: float) -> tuple[Action, ...]:
+        """Report the client's FIN, received at the time `now`."""
+        return self.take(Event.CHECK_FIN if self._may_be_check(now) else Event.FIN)
+
+    def on_end(self, event: Event, now: float) -> None:
+        """Report the end of the connection at the time `now`; `event` is END, RESET, TLS_FAILURE or FAULT."""
+        if self._may_be_check(now) and event in (Event.END, Event.RESET):
+            event = Event.CHECK_END
+        self.take(event)  # the end has no actions
+
     def take(self, event: Event) -> tuple[Action, ...]:
         """Take an event; return the actions."""
         transition = TRANSITIONS[self.state].get(event)
@@ -166,6 +176,14 @@ class Exchange:
         if transition.reason is not None:
             self.reason = transition.reason
         return transition.actions
+
+    def _may_be_check(self, now: float) -> bool:
+        """Return whether an end at the time `now` is that of a health check. A check may reset after its FIN."""
+        return (
+            not self.bytes_received
+            and self.reason in (None, CloseReason.HEALTH_CHECK)
+            and now - self.opened_at < self._rules.check_time
+        )
 
     def _count_wait(self, waits: list[int], now: float) -> None:
         """Count the wait for a record. Of records that arrive together, only the wait for the first is counted."""

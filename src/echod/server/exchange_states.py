@@ -58,6 +58,8 @@ class Event(Enum):
     """The last record of the connection is complete: the only one, or the first one after a drain began."""
     FIN = "FIN"
     """The client has closed its sending side."""
+    CHECK_FIN = "FIN (check)"
+    """As FIN, within the check time and before the first byte."""
     FLUSHED = "flushed"
     """The kernel has the last echo and the FIN."""
     DEADLINE = "deadline"
@@ -72,10 +74,14 @@ class Event(Enum):
     """The drain timeout has passed, or a second stop signal was received."""
     END = "end"
     """The connection has ended in order: the client or the server closed it."""
+    CHECK_END = "end (check)"
+    """The connection has ended, in order or by a reset, within the check time and before the first byte."""
     RESET = "reset"
     """The connection was reset, or the network failed."""
+    NO_HANDSHAKE = "no handshake"
+    """The deadline passed or the client closed after the TLS handshake began and before it was complete."""
     TLS_FAILURE = "TLS failure"
-    """TLS failed."""
+    """TLS failed, or the connection ended during the handshake."""
     FAULT = "fault"
     """An error of the server ended the connection."""
 
@@ -145,6 +151,13 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
         }
 
     cut = {event.CUT: Transition(state.ABORTING, (abort,), reason.CUT)}
+    before_the_first_byte = {
+        event.CHECK_FIN: closing(reason.HEALTH_CHECK),
+        event.FIN: closing(reason.NO_DATA),
+        event.NO_HANDSHAKE: too_late(reason.TLS_FAILED),
+        event.CHECK_END: Transition(state.CLOSED, (), reason.HEALTH_CHECK),
+        **ends(reason.NO_DATA),
+    }
     records = {
         event.PART: stay(state.PARTIAL),
         event.RECORDS: Transition(state.BETWEEN, (write, arm_record)),
@@ -154,13 +167,12 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
         state.EMPTY: {
             **records,
             event.LAST_RECORD: last_record,
-            event.FIN: closing(reason.NO_DATA),
             event.DEADLINE: too_late(reason.TIMEOUT),
             event.STALL: stalled,
             event.DRAIN: stay(state.EMPTY),
             event.DRAIN_STREAM: Transition(state.QUIET_EMPTY, (arm_quiet,)),
             **cut,
-            **ends(reason.NO_DATA),
+            **before_the_first_byte,
         },
         state.PARTIAL: {
             **records,
@@ -194,11 +206,10 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
         },
         state.QUIET_EMPTY: {
             event.RECORDS: Transition(state.QUIET, (write, arm_quiet)),
-            event.FIN: closing(reason.NO_DATA),
             event.DEADLINE: drained,
             event.STALL: drained,
             **cut,
-            **ends(reason.NO_DATA),
+            **before_the_first_byte,
         },
         state.FLUSHING: {
             event.FIN: close_now,
@@ -223,6 +234,7 @@ def _transitions() -> dict[State, dict[Event, Transition]]:
             event.DRAIN: stay(state.CLOSING),
             event.DRAIN_STREAM: stay(state.CLOSING),
             **cut,
+            event.CHECK_END: Transition(state.CLOSED),
             **ends(None),
         },
         state.ABORTING: {

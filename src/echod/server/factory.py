@@ -1,6 +1,6 @@
 """The factory of a listener's connections, and the context that all listeners of a daemon share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -44,6 +44,7 @@ class EchoFactory(Factory):
         self._listener = listener
         self._protocol = protocol
         self._notify = context.observer.connection_ended
+        self.clock = context.clock
         self.rules = context.rules
         self.timeout = context.rules.timeout
         self.seconds = context.clock.seconds
@@ -57,7 +58,7 @@ class EchoFactory(Factory):
         """Return a factory for any stream endpoint of another Twisted program.
 
         Of `configuration`, the options of the exchange and of admission count: record-size, timeout, keep-alive,
-        stream, max-connections, max-connections-per-host, allow. `clock` is the reactor.
+        stream, max-connections, max-connections-per-host, ipv6-prefix, allow. `clock` is the reactor.
         """
         context = ServerContext(
             rules=configuration.rules,
@@ -67,6 +68,11 @@ class EchoFactory(Factory):
             observer=NullObserver() if observer is None else observer,
         )
         return cls(context, "standalone")
+
+    def of_clients(self) -> Self:
+        """Return a factory for the same listener's connections of clients that a proxy names: none is a check."""
+        context = replace(self._context, rules=replace(self.rules, check_time=0.0))
+        return type(self)(context, self._listener, self._protocol)
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
         """Make the protocol of the client at `addr`. None: the client is refused, and Twisted closes its socket."""

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from echod.common.addresses import HostPort
+from echod.common.addresses import HostPort, display_host
 
 __all__ = ["MalformedHeader", "ProxyHeaderReader", "ProxyInfo"]
 
@@ -29,6 +29,9 @@ A header with a greater length is refused, so that no client makes the server ho
 _V2_ADDRESSES = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 """Family and transport: TCP over IPv4, TCP over IPv6."""
 
+_FAMILIES = frozenset(family << 4 | transport for family in range(4) for transport in range(3))
+"""The assigned values: unspecified, IPv4, IPv6, Unix; unspecified, stream, datagram. Others are invalid."""
+
 _LOCAL = 0x20
 _PROXY = 0x21
 """Version 2 with the command LOCAL, for a connection of the proxy's own, or PROXY, for a client's."""
@@ -45,7 +48,10 @@ class ProxyInfo:
     """The content of a header."""
 
     client: HostPort | None
-    """The client's address; None for a connection of the proxy's own, and for an unknown address family."""
+    """The client's address; None for a connection of the proxy's own, and for an unknown address family.
+
+    The host is in the form of `display_host`, and has no scope id.
+    """
     rest: bytes
     """The bytes after the header."""
 
@@ -93,13 +99,17 @@ class ProxyHeaderReader:
             return None
         rest = self._held[whole:]
         form = _V2_ADDRESSES.get(family)
-        if command == _LOCAL or form is None:  # no form: an address family without TCP
+        if command == _LOCAL:  # then the family is ignored
+            return ProxyInfo(None, rest)
+        if family not in _FAMILIES:
+            raise MalformedHeader("unknown address family")
+        if form is None:  # an address family without TCP
             return ProxyInfo(None, rest)
         if length < struct.calcsize(form):
             raise MalformedHeader("addresses cut short")
         source, _, port, _ = struct.unpack_from(form, self._held, V2_FIXED)
         address = IPv4Address(source) if len(source) == 4 else IPv6Address(source)  # noqa: PLR2004 - octets of IPv4
-        return ProxyInfo(HostPort(str(address), port), rest)
+        return ProxyInfo(HostPort(display_host(str(address)), port), rest)
 
 
 def _may_begin(held: bytes, start: bytes) -> bool:
@@ -120,10 +130,22 @@ def _client_of_line(line: bytes) -> HostPort | None:
             family = IPv6Address
         case _:
             raise MalformedHeader("unknown words")
+    if "%" in source + destination:  # `IPv6Address` accepts any text after it as a scope id
+        raise MalformedHeader("not an address")
     try:
         address, _ = family(source), family(destination)
     except AddressValueError:
         raise MalformedHeader("not an address") from None
-    if len(ports) != 2 or not all(p.isdigit() and len(p) < 6 and int(p) <= _LARGEST_PORT for p in ports):  # noqa: PLR2004 - source and destination; digits of 65535
+    if len(ports) != 2 or not all(map(_is_port, ports)):  # noqa: PLR2004 - source and destination
         raise MalformedHeader("not a port")
-    return HostPort(str(address), int(ports[0]))
+    return HostPort(display_host(str(address)), int(ports[0]))
+
+
+def _is_port(text: str) -> bool:
+    """Return whether `text` is a port: decimal, without leading zeros, which could mean octal (section 2.1)."""
+    return (
+        text.isdigit()
+        and len(text) <= len(str(_LARGEST_PORT))
+        and str(int(text)) == text
+        and int(text) <= _LARGEST_PORT
+    )

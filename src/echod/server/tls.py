@@ -149,15 +149,29 @@ class TLSEchoProtocol(EchoProtocol):
     def readConnectionLost(self) -> None:
         """Report the client's FIN to the exchange. `HalfCloseableTLS` closes the TCP connection after it."""
         self._tcp_closing = True
-        super().readConnectionLost()
+        if self._in_handshake and self.state in (State.EMPTY, State.QUIET_EMPTY):
+            self._fail_handshake(TLSFailure.INCOMPLETE)
+        else:
+            super().readConnectionLost()
 
     def deadline_passed(self) -> None:
         """Report the deadline to the exchange; after a close, first give up waiting for the client's close_notify."""
         if self.state is State.CLOSING and not self._tcp_closing:
             self._arm_linger()
             self._close_tcp()
+        elif self._in_handshake and self.state is State.EMPTY:
+            self._fail_handshake(TLSFailure.TIMEOUT)
         else:
             super().deadline_passed()
+
+    @property
+    def _in_handshake(self) -> bool:
+        """Whether the handshake has begun, with the client's first byte, and is not complete."""
+        return self.tls is None and not isinstance(self.transport, SilentTLS)
+
+    def _fail_handshake(self, failure: TLSFailure) -> None:
+        self.tls_failure = failure
+        self._take(Event.NO_HANDSHAKE)
 
     def _half_close(self) -> None:
         self._half_close_waits = self.paused
@@ -187,13 +201,16 @@ class TLSEchoProtocol(EchoProtocol):
     }
 
     def _end_event(self, lost: Failure) -> Event:
-        if self.tls is None:
+        if self._in_handshake and self.tls_failure is None:
             self.tls_failure = _failure_of(lost)
         if lost.check(SSL.Error):
             return Event.TLS_FAILURE
         if self.reason is not None and lost.check(ConnectionLost):
             return Event.END  # Twisted's reason if the client sent no close_notify
-        return super()._end_event(lost)
+        event = super()._end_event(lost)
+        if self._in_handshake and self.reason is None and event is not Event.FAULT:
+            return Event.TLS_FAILURE
+        return event
 
 
 def _failure_of(lost: Failure) -> TLSFailure:
@@ -222,10 +239,22 @@ class HalfCloseableTLS(TLSMemoryBIOProtocol):
         """Never called: over TLS the sending side is not closed alone."""
 
 
+class SilentTLS(HalfCloseableTLS):
+    """The transport of a client that has sent no byte. With the first byte it becomes a `HalfCloseableTLS`.
+
+    So a client that begins no handshake is known, and the later reads have no additional work.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        """Begin the handshake."""
+        self.__class__ = HalfCloseableTLS  # type: ignore[assignment]  # the base class has the same attributes
+        self.dataReceived(data)
+
+
 class TLSListenerFactory(TLSMemoryBIOFactory):
     """Puts TLS around the connections of an `EchoFactory` that makes `TLSEchoProtocol`s."""
 
-    protocol = HalfCloseableTLS
+    protocol = SilentTLS
 
     def __init__(self, tls: ServerTLS, wrapped: IProtocolFactory, clock: IReactorTime) -> None:
         super().__init__(tls, False, wrapped, clock)
@@ -235,4 +264,4 @@ class TLSListenerFactory(TLSMemoryBIOFactory):
         connection = self.wrappedFactory.buildProtocol(cast("IAddress", addr))
         if connection is None:
             return None
-        return HalfCloseableTLS(self, connection)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
+        return SilentTLS(self, connection)  # type: ignore[no-untyped-call]  # Twisted's has no annotations
