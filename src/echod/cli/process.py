@@ -1,5 +1,6 @@
 """The process as a whole: reactor clock, reactor run, signals, limits, uncaught errors."""
 
+import os
 import resource
 import signal
 import sys
@@ -21,6 +22,7 @@ __all__ = [
     "on_next_stop_signal",
     "on_signal",
     "one_line_excepthook",
+    "open_standard_descriptors",
     "use_monotonic_clock",
 ]
 
@@ -67,6 +69,18 @@ class ReactorRun(Generic[T]):
         if isinstance(result, Failure):
             result.raiseException()
         return result
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null in place of each closed standard stream, before the process opens anything else.
+
+    Else a socket would get its descriptor, and with it the output that is written there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
 
 
 def descriptor_limit() -> int | None:
