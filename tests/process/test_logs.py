@@ -25,7 +25,7 @@ END = 3.0
 
 
 def command(how: str, directory: Path, port: int, *words: str) -> Sequence[str]:
-    """Return the command of a daemon. `words` are options with their values, after twistd's options and `--`, if any."""
+    """Return the command of a daemon. `words` are options with their values, if need be after twistd's and `--`."""
     twistd = words[: words.index("--")] if "--" in words else ("-n",)
     options = words[words.index("--") + 1 :] if "--" in words else words
     if how == "serve":
@@ -70,30 +70,33 @@ STATUS = {"serve": 0, "twistd": -signal.SIGTERM, "tac": -signal.SIGTERM}
 def test_line_on_standard_output_is_there_within_a_second(tmp_path: Path, how: str, stream: str) -> None:
     port, out = free_port(), tmp_path / "out"
     words = command(how, tmp_path, port, "--access-log", "-")
-    with Pipe() as pipe, out.open("wb") as file:
-        with CleanDaemon(words, tmp_path, file if stream == "file" else pipe.writer, file) as daemon:
-            daemon.wait_for_echo(port)
-            time.sleep(IN_TIME)
-            before = out.read_text() if stream == "file" else pipe.read(0).decode()
-            assert exchange(port, RECORD) == RECORD
-            time.sleep(IN_TIME)
-            after = out.read_text()[len(before) :] if stream == "file" else pipe.read(0).decode()
-            assert echoed(after) == 1
-            assert end(daemon) == STATUS[how]
+    with (
+        Pipe() as pipe,
+        out.open("wb") as file,
+        CleanDaemon(words, tmp_path, file if stream == "file" else pipe.writer, file) as daemon,
+    ):
+        daemon.wait_for_echo(port)
+        time.sleep(IN_TIME)
+        before = out.read_text() if stream == "file" else pipe.read(0).decode()
+        assert exchange(port, RECORD) == RECORD
+        time.sleep(IN_TIME)
+        after = out.read_text()[len(before) :] if stream == "file" else pipe.read(0).decode()
+        assert echoed(after) == 1
+        assert end(daemon) == STATUS[how]
 
 
 @pytest.mark.parametrize("target", ["-", "access.log"])
 def test_lines_survive_sigkill(tmp_path: Path, target: str) -> None:
     port, out = free_port(), tmp_path / ("out" if target == "-" else target)
-    with (tmp_path / "out").open("wb") as file:
-        with CleanDaemon(command("serve", tmp_path, port, "--access-log", target), tmp_path, file, file) as daemon:
-            daemon.wait_for_echo(port)
-            until(lambda: echoed(out.read_text()) == 1)
-            for _ in range(60):
-                assert exchange(port, RECORD) == RECORD
-            time.sleep(IN_TIME)
-            daemon.process.kill()
-            daemon.process.wait(PATIENCE)
+    words = command("serve", tmp_path, port, "--access-log", target)
+    with (tmp_path / "out").open("wb") as file, CleanDaemon(words, tmp_path, file, file) as daemon:
+        daemon.wait_for_echo(port)
+        until(lambda: echoed(out.read_text()) == 1)
+        for _ in range(60):
+            assert exchange(port, RECORD) == RECORD
+        time.sleep(IN_TIME)
+        daemon.process.kill()
+        daemon.process.wait(PATIENCE)
     assert echoed(out.read_text()) == 61
 
 
@@ -126,35 +129,52 @@ def test_reader_that_reads_again_gets_every_line(tmp_path: Path, how: str) -> No
 
 def test_dropped_lines_are_counted_exactly(tmp_path: Path) -> None:
     port, admin, connections = free_port(), free_port(), 11_000
-    options = ("--access-log", "-", "--backlog", "511", "--admin", str(admin))
+    words = command("serve", tmp_path, port, "--access-log", "-", "--backlog", "511", "--admin", str(admin))
     errors = tmp_path / "err"
-    with Pipe() as pipe, errors.open("wb") as err:
-        with CleanDaemon(command("serve", tmp_path, port, *options), tmp_path, pipe.writer, err) as daemon:
-            daemon.wait_for_echo(port)
-            for _ in range(connections - 1):
-                assert exchange(port, RECORD) == RECORD
-            counted = lines_dropped(admin)
-            assert counted["daemon"] == 0
-            assert counted["access"] >= 900
-            assert "the access log takes no more lines" in errors.read_text()
-            shown = pipe.read(IN_TIME)
-            assert echoed(shown) + counted["access"] == connections
-            assert dropped(shown) == counted["access"]
+    with Pipe() as pipe, errors.open("wb") as err, CleanDaemon(words, tmp_path, pipe.writer, err) as daemon:
+        daemon.wait_for_echo(port)
+        for _ in range(connections - 1):
             assert exchange(port, RECORD) == RECORD
-            assert echoed(pipe.read(IN_TIME)) == 1
-            assert end(daemon) == 0
+        counted = lines_dropped(admin)
+        assert counted["daemon"] == 0
+        assert counted["access"] >= 900
+        assert "the access log takes no more lines" in errors.read_text()
+        shown = pipe.read(IN_TIME)
+        assert echoed(shown) + counted["access"] == connections
+        assert dropped(shown) == counted["access"]
+        assert exchange(port, RECORD) == RECORD
+        assert echoed(pipe.read(IN_TIME)) == 1
+        assert end(daemon) == 0
     assert f"the access log is written again; {counted['access']} line(s) were dropped" in errors.read_text()
+
+
+PRINTING = """
+import sys
+from twisted.internet import reactor
+from echod.main import main
+reactor.callLater(0, lambda: print("x" * 100_000, file=sys.stderr))
+sys.exit(main(["serve", "--port", sys.argv[1]]))
+"""
+
+
+def test_what_is_printed_does_not_block(tmp_path: Path) -> None:
+    port = free_port()
+    with Pipe() as pipe:
+        with CleanDaemon((sys.executable, "-c", PRINTING, str(port)), tmp_path, pipe.writer, pipe.writer) as daemon:
+            daemon.wait_for_echo(port)
+            assert exchange(port, RECORD) == RECORD
+            assert b"[stderr#error] " + b"x" * 100_000 + b"\n" in pipe.read(IN_TIME)
+            assert end(daemon) == 0
 
 
 def test_lines_lost_at_the_end_are_told_in_the_log(tmp_path: Path) -> None:
     port, errors = free_port(), tmp_path / "err"
-    with Pipe() as pipe, errors.open("wb") as err:
-        words = command("serve", tmp_path, port, "--access-log", "-")
-        with CleanDaemon(words, tmp_path, pipe.writer, err) as daemon:
-            daemon.wait_for_echo(port)
-            for _ in range(99):
-                assert exchange(port, RECORD) == RECORD
-            assert end(daemon) == 0
+    words = command("serve", tmp_path, port, "--access-log", "-")
+    with Pipe() as pipe, errors.open("wb") as err, CleanDaemon(words, tmp_path, pipe.writer, err) as daemon:
+        daemon.wait_for_echo(port)
+        for _ in range(99):
+            assert exchange(port, RECORD) == RECORD
+        assert end(daemon) == 0
         shown = pipe.read(0)
     (lost,) = re.findall(r"the access log ends without its last (\d+) line\(s\)", errors.read_text())
     assert echoed(shown) + int(lost) == 100
@@ -300,6 +320,35 @@ def test_log_file_of_twistd_is_rotated(tmp_path: Path, how: str) -> None:
         assert end(daemon) == -signal.SIGTERM
     assert "listening on [::]" in log.with_name("log.1").read_text()
     assert "Received SIGTERM" in log.read_text()
+
+
+@pytest.mark.parametrize("how", ["twistd", "tac"])
+def test_log_file_of_twistd_as_json(tmp_path: Path, how: str) -> None:
+    port, log = free_port(), tmp_path / "log"
+    words = command(how, tmp_path, port, "-n", "--logfile", "log", "--", "--log-format", "json")
+    with (tmp_path / "out").open("wb") as out, CleanDaemon(words, tmp_path, out, out) as daemon:
+        daemon.wait_for_echo(port)
+        assert end(daemon) == -signal.SIGTERM
+    assert f"listening on [::]:{port}" in [json.loads(line)["message"] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("how", ["twistd", "tac"])
+@pytest.mark.parametrize(
+    ("twistd", "options", "reason"),
+    [
+        (("-n", "--syslog"), ("--log-format", "json"), "log-format: json cannot be combined with twistd --syslog"),
+        (("--logfile", "-"), (), "a daemonizing twistd cannot log to standard output: use twistd -n, or a file"),
+        (("-n", "-l", "/nosuch/log"), (), "--logfile: cannot open /nosuch/log: No such file or directory"),
+    ],
+)
+def test_impossible_log_is_refused_in_one_line(
+    tmp_path: Path, how: str, twistd: tuple[str, ...], options: tuple[str, ...], reason: str
+) -> None:
+    words, out = command(how, tmp_path, free_port(), *twistd, "--", *options), tmp_path / "out"
+    with out.open("wb") as file, CleanDaemon(words, tmp_path, file, file) as daemon:
+        assert daemon.process.wait(PATIENCE) == 1
+    (line,) = out.read_text().splitlines()
+    assert line.endswith(f": {reason}")
 
 
 @pytest.mark.parametrize("how", HOWS)

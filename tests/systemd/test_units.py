@@ -1,5 +1,6 @@
 """The systemd units under a real systemd."""
 
+import json
 import re
 import shutil
 import ssl
@@ -301,6 +302,29 @@ def test_several_processes_on_one_port(lab: Lab) -> None:
     assert load.tally.failures == {}
     assert main_pid(lab, "echod@1.service") != main_pid(lab, "echod@2.service")
     assert_nothing_unusual(lab)
+
+
+@needs_lab
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_journal_has_each_line_in_time_with_its_priority(lab: Lab, log_format: str) -> None:
+    options = f'access-log = "-"\nlog-format = "{log_format}"\n'
+    lab.write("/etc/echod/echod.toml", configuration(options))
+    lab.systemctl("start", "echod.socket", "echod.service")
+    assert exchange(lab) == RECORD
+    time.sleep(1)
+    lab.systemctl("stop", "echod.service")
+    lab.write("/etc/echod/echod.toml", configuration(f'{options}tls-port = 1\ntls-certificate = "/nosuch"\n'))
+    lab.run("systemctl", "start", "echod.service")
+    entries = journal_entries(lab)
+    said = [message if log_format == "text" else json.loads(message)["message"] for _, message in entries[:2]]
+    assert said[0].startswith("[twistd" if log_format == "text" else "twistd ")
+    raise AssertionError(entries)
+
+
+def journal_entries(lab: Lab) -> list[tuple[int, str]]:
+    """Return priority and text of what echod.service has logged."""
+    lines = lab.run("journalctl", "--output=json", "_SYSTEMD_UNIT=echod.service").stdout.splitlines()
+    return [(int(entry["PRIORITY"]), entry["MESSAGE"]) for entry in map(json.loads, lines)]
 
 
 def with_tls(lab: Lab, pair: Pair, key: str) -> None:

@@ -51,7 +51,8 @@ class Options(UsageOptions):
 def makeService(options: Options) -> Service:
     """Return the daemon for the parsed options. Raises SystemExit with one line."""
     try:
-        log = log_of_twistd(options.configuration, getattr(options, "parent", {"nodaemon": True}))
+        twistd = getattr(options, "parent", {})
+        log = log_of_twistd(options.configuration, twistd) if "nodaemon" in twistd else None  # twist logs by itself
         return daemon(options.configuration, log)
     except ConfigurationError as problem:
         raise SystemExit(f"twistd echod: {problem}") from None
