@@ -159,12 +159,12 @@ sys.exit(main(["serve", "--port", sys.argv[1]]))
 
 def test_what_is_printed_does_not_block(tmp_path: Path) -> None:
     port = free_port()
-    with Pipe() as pipe:
-        with CleanDaemon((sys.executable, "-c", PRINTING, str(port)), tmp_path, pipe.writer, pipe.writer) as daemon:
-            daemon.wait_for_echo(port)
-            assert exchange(port, RECORD) == RECORD
-            assert b"[stderr#error] " + b"x" * 100_000 + b"\n" in pipe.read(IN_TIME)
-            assert end(daemon) == 0
+    words = (sys.executable, "-c", PRINTING, str(port))
+    with Pipe() as pipe, CleanDaemon(words, tmp_path, pipe.writer, pipe.writer) as daemon:
+        daemon.wait_for_echo(port)
+        assert exchange(port, RECORD) == RECORD
+        assert b"[stderr#error] " + b"x" * 100_000 + b"\n" in pipe.read(IN_TIME)
+        assert end(daemon) == 0
 
 
 def test_lines_lost_at_the_end_are_told_in_the_log(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.cli.process import open_standard_descriptors
-from echod.serve.destinations import ROTATE_SIZE, InheritedStream, NamedFile, RotatedFile, is_journal
+from echod.cli.process import is_journal, open_standard_descriptors
+from echod.serve.destinations import ROTATE_SIZE, InheritedStream, NamedFile, RotatedFile
 
 
 class DirectoryTestCase(SynchronousTestCase):

@@ -17,6 +17,11 @@ __all__ = ["STANDARD_OUTPUT", "AccessLog"]
 
 STANDARD_OUTPUT = "-"
 
+INTERVAL = 0.2
+"""Seconds between two writes. The lines of an interval are written together: a write for each one would take the
+daemon's time.
+"""
+
 
 @implementer(IConnectionObserver)
 class AccessLog:
@@ -41,7 +46,7 @@ class AccessLog:
         self._wall_clock = wall_clock
         destination = standard_output if standard_output is not None and path == STANDARD_OUTPUT else self._open()
         reports = _Reports(self._log, in_reactor)
-        self.writer = LineWriter(destination, lambda count: lines.dropped(wall_clock(), count), reports)
+        self.writer = LineWriter(destination, lambda count: lines.dropped(wall_clock(), count), reports, INTERVAL)
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
         """Write the line."""

@@ -16,6 +16,8 @@ from twisted.python.components import Componentized
 
 from echod.cli.process import (
     descriptor_limit,
+    error_line,
+    is_journal,
     on_next_stop_signal,
     on_signal,
     one_line_excepthook,
@@ -26,7 +28,7 @@ from echod.common.errors import ConfigurationError, EchodError
 from echod.common.options import command_line_layer, configure, file_layer
 from echod.serve.access_log import STANDARD_OUTPUT, AccessLog
 from echod.serve.daemon_log import DaemonLog, line_of_event
-from echod.serve.destinations import InheritedStream, RotatedFile, is_journal
+from echod.serve.destinations import InheritedStream, RotatedFile
 from echod.serve.log_lines import ACCESS_LINES, JOURNAL_ACCESS_LINES
 from echod.serve.logs import LoggedService, Logs
 from echod.serve.refusal_log import RefusalLog
@@ -201,7 +203,7 @@ def application_from_file(path: str) -> Componentized:
         log = log_of_twistd(configuration, _options_of_twistd())
         service = daemon(configuration, log)
     except EchodError as problem:
-        raise SystemExit(f"echod: {problem}") from None
+        raise SystemExit(error_line(f"echod: {problem}")) from None
     application: Componentized = Application("echod")
     service.setServiceParent(application)
     return application

@@ -5,12 +5,11 @@ import errno
 import os
 import select
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from twisted.python.logfile import LogFile
 
-__all__ = ["InheritedStream", "NamedFile", "RotatedFile", "is_journal"]
+__all__ = ["InheritedStream", "NamedFile", "RotatedFile"]
 
 ROTATE_SIZE = 1_000_000
 """Bytes after which twistd rotates its log file."""
@@ -127,15 +126,6 @@ class RotatedFile(NamedFile):
             return os.path.samestat(Path(self.path).stat(), os.fstat(self.descriptor))
         except FileNotFoundError:
             return False
-
-
-def is_journal(descriptor: int | None, environment: Mapping[str, str]) -> bool:
-    """Return whether a stream is the journal of systemd, by JOURNAL_STREAM (systemd.exec(5))."""
-    named = environment.get("JOURNAL_STREAM")
-    if descriptor is None or named is None:
-        return False
-    status = os.fstat(descriptor)
-    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 def _largest_write(descriptor: int | None) -> int:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-__all__ = ["BYTES", "FLUSH", "INTERVAL", "LINES", "Destination", "LineWriter", "NullReports", "Reports"]
+__all__ = ["BYTES", "FLUSH", "LINES", "Destination", "LineWriter", "NullReports", "Reports"]
 
 LINES = 10_000
 """Lines that are kept while they cannot be written; further ones are dropped."""
@@ -13,11 +13,8 @@ LINES = 10_000
 BYTES = 4 * 1024 * 1024
 """Bytes of the lines that are kept."""
 
-INTERVAL = 0.2
-"""Seconds between two writes, and until a write that failed is tried again.
-
-All lines of an interval are written together: a write for each line costs a connection with one record more.
-"""
+RETRY = 0.2
+"""Seconds until a write that failed, or that would block, is tried again."""
 
 FLUSH = 0.5
 """Seconds that a log has to be written when the daemon ends."""
@@ -78,12 +75,21 @@ class LineWriter:
     """
 
     def __init__(
-        self, destination: Destination, dropped_line: Callable[[int], str], reports: Reports | None = None
+        self,
+        destination: Destination,
+        dropped_line: Callable[[int], str],
+        reports: Reports | None = None,
+        interval: float = 0.0,
     ) -> None:
-        """`dropped_line` makes the line that tells the number of dropped lines."""
+        """`dropped_line` makes the line that tells the number of dropped lines.
+
+        `interval` is the time from one write to the next, in seconds: lines that are logged meanwhile are written
+        together.
+        """
         self._destination = destination
         self._replacement: Destination | None = None
         self._dropped_line = dropped_line
+        self._interval = interval
         self._reports: Reports = NullReports() if reports is None else reports
         # Reentrant, because a signal handler may log while its thread is in `write`.
         self._lock = threading.RLock()
@@ -177,8 +183,8 @@ class LineWriter:
             if not self._write_all(lines, untold):
                 return
             with self._lock:
-                if self._deadline is None:
-                    self._changed.wait(INTERVAL)
+                if self._deadline is None and self._interval:
+                    self._changed.wait(self._interval)
 
     def _write_all(self, lines: list[bytes], untold: int) -> bool:
         """Write `lines`, then the number of lines that were dropped after them. Return whether all is written."""
@@ -219,7 +225,7 @@ class LineWriter:
         """Wait until the next attempt; return False if the time for the flush is over."""
         with self._lock:
             if self._deadline is None:
-                self._changed.wait(INTERVAL)
+                self._changed.wait(RETRY)
             else:
                 self._changed.wait(_FLUSH_RETRY)
             return self._deadline is None or time.monotonic() < self._deadline
@@ -232,7 +238,7 @@ class LineWriter:
         with self._lock:
             if self._deadline is not None:
                 return False
-            self._changed.wait(INTERVAL)
+            self._changed.wait(RETRY)
             return True
 
     def _use_replacement(self) -> bool:

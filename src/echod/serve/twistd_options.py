@@ -6,6 +6,7 @@ from twisted.application.service import Service
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from echod.cli.process import error_line
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
 from echod.serve.daemon import daemon, log_of_twistd, server_configuration
@@ -41,7 +42,7 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]  # likewise
         except (UsageError, ConfigurationError) as problem:
-            raise SystemExit(f"twistd echod: {problem}") from None
+            raise SystemExit(error_line(f"twistd echod: {problem}")) from None
 
     def postOptions(self) -> None:
         """Make the configuration, so that an invalid one is refused before anything listens."""
@@ -55,7 +56,7 @@ def makeService(options: Options) -> Service:
         log = log_of_twistd(options.configuration, twistd) if "nodaemon" in twistd else None  # twist logs by itself
         return daemon(options.configuration, log)
     except ConfigurationError as problem:
-        raise SystemExit(f"twistd echod: {problem}") from None
+        raise SystemExit(error_line(f"twistd echod: {problem}")) from None
 
 
 def _handler(name: str, help_text: str) -> Callable[[Options, str], None]:
