@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog = problem.prog if isinstance(problem, UsageError) else prog
         if words[:1] == ["ping"] and "--nagios" in words:
             return _plugin_error(prog, problem)
-        print(f"{prog}: {problem}", file=sys.stderr)
+        from echod.cli.process import error_line  # imports Twisted
+
+        print(error_line(f"{prog}: {problem}"), file=sys.stderr)
         return USAGE if isinstance(problem, ConfigurationError) else FAILED
 
 

@@ -39,7 +39,8 @@ class Scene:
             self.service, self.totals, self.reactor_lag, lambda: self.overflows, lambda: 1_800_000_000.0
         )
         self.live_page = LivePage(self.view, "1.2.3")
-        self.exposition = Exposition(self.view, self.reactor.seconds)
+        self.log_lines_dropped = {"access": 0, "daemon": 0}
+        self.exposition = Exposition(self.view, lambda: self.log_lines_dropped, self.reactor.seconds)
         self.factory = AdminFactory(
             self.reactor, pages(self.view, self.exposition), {"/events": self.live_page.respond}, self.view.now
         )

@@ -1,5 +1,6 @@
 """Fakes in memory: transports, an observer, a supervisor, a clock, a resolver. They behave as the real ones do."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,32 @@ class MemoryObserver:
     @property
     def reasons(self) -> list[CloseReason]:
         return [summary.reason for summary in self.summaries]
+
+
+class MemoryDestination:
+    """Keeps what a log writes; `results` are those of the next writes, each of them complete after the last one."""
+
+    def __init__(self, largest: int = 1 << 20) -> None:
+        self.largest = largest
+        self.data = b""
+        self.writes: list[bytes] = []
+        self.results: list[int | OSError | threading.Event] = []
+        """A write takes as many bytes, raises the error, or waits for the event and then takes all."""
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        result = self.results.pop(0) if self.results else len(data)
+        if isinstance(result, OSError):
+            raise result
+        if isinstance(result, threading.Event):
+            result.wait(20)
+            result = len(data)
+        self.writes.append(data[:result])
+        self.data += data[:result]
+        return result
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @implementer(ISupervisor)

@@ -1,5 +1,6 @@
 """The systemd units under a real systemd."""
 
+import json
 import re
 import shutil
 import ssl
@@ -301,6 +302,56 @@ def test_several_processes_on_one_port(lab: Lab) -> None:
     assert load.tally.failures == {}
     assert main_pid(lab, "echod@1.service") != main_pid(lab, "echod@2.service")
     assert_nothing_unusual(lab)
+
+
+@needs_lab
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_journal_has_each_line_in_time_with_its_priority(lab: Lab, log_format: str) -> None:
+    lab.write("/etc/echod/echod.toml", configuration(f'access-log = "-"\nlog-format = "{log_format}"\n'))
+    lab.systemctl("start", "echod.socket", "echod.service")
+    assert exchange(lab) == RECORD
+    time.sleep(1)
+    assert "echoed" in lab.journal("echod.service")
+    lab.systemctl("stop", "echod.service")
+    entries = journal_entries(lab)
+    access = [message for _, message in entries if "echoed" in message]
+    logged = [message for _, message in entries if "echoed" not in message]
+    if log_format == "text":
+        (line,) = access
+        assert re.fullmatch(r"\[::1\]:\d+ \S+ echoed records=1 received=250 sent=250 duration=[\d.]+", line)
+        assert all(re.match(r"\[[\w.]+#info\] ", message) for message in logged)
+        said = [message.split("#info] ")[1] for message in logged]
+    else:
+        assert [json.loads(message)["reason"] for message in access] == ["echoed"]
+        said = [json.loads(message)["message"] for message in logged]
+    assert said[0].startswith("twistd ")
+    assert said[1:] == [
+        "listening on [::]:3005",
+        "Received SIGTERM, shutting down.",
+        "Main loop terminated.",
+        "Server Shut Down.",
+    ]
+    assert {priority for priority, _ in entries} == {6}
+
+
+@needs_lab
+def test_journal_has_the_priority_of_a_warning_and_of_a_failed_start(lab: Lab) -> None:
+    lab.write("/etc/echod/echod.toml", configuration("max-connections = 100000\n"))
+    lab.systemctl("start", "echod.socket", "echod.service")
+    assert exchange(lab) == RECORD
+    lab.write("/etc/echod/echod.toml", "nosuch = 1\n")
+    lab.run("systemctl", "restart", "echod.service")
+    entries = journal_entries(lab)
+    (warning,) = [message for priority, message in entries if priority == 4]
+    assert "max-connections: 100000 is more than the limit of open files" in warning
+    (error, *_) = [message for priority, message in entries if priority == 3]
+    assert error == "echod: /etc/echod/echod.toml: unknown key 'nosuch'"
+
+
+def journal_entries(lab: Lab) -> list[tuple[int, str]]:
+    """Return priority and text of what echod.service has logged."""
+    lines = lab.run("journalctl", "--output=json", "_SYSTEMD_UNIT=echod.service").stdout.splitlines()
+    return [(int(entry["PRIORITY"]), entry["MESSAGE"]) for entry in map(json.loads, lines)]
 
 
 def with_tls(lab: Lab, pair: Pair, key: str) -> None:

@@ -177,6 +177,12 @@ class DaemonViewTests(SynchronousTestCase):
         self.assertIs(scene.view.state, DaemonState.DRAINING)
         self.assertEqual((scene.metric("echod_ready"), scene.metric("echod_draining")), (0, 1))
 
+    def test_dropped_log_lines(self) -> None:
+        scene = Scene()
+        scene.log_lines_dropped["access"] = 3
+        self.assertEqual(scene.metric('echod_log_lines_dropped_total{log="access"}'), 3)
+        self.assertEqual(scene.metric('echod_log_lines_dropped_total{log="daemon"}'), 0)
+
     def test_connection_limit_and_listen_overflows(self) -> None:
         scene = Scene()
         self.assertEqual(scene.metric("echod_connections_max"), 1000)

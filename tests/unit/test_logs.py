@@ -1,24 +1,34 @@
-import io
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import ANY
 
+from twisted.application.service import Application, MultiService, Service
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import Logger, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 from echod.serve.access_log import AccessLog
-from echod.serve.log_lines import event_line, json_access_line, json_observer, text_access_line
+from echod.serve.daemon_log import DaemonLog, line_of_event
+from echod.serve.line_writer import LINES
+from echod.serve.log_lines import (
+    ACCESS_LINES,
+    JOURNAL_ACCESS_LINES,
+    AccessLines,
+    event_line,
+    json_access_line,
+    text_access_line,
+)
+from echod.serve.logs import LoggedService, Logs
 from echod.serve.refusal_log import INTERVAL, RefusalLog
 from echod.server.observer import NullObserver, ObserverExcept, Observers
 from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
-from tests.support.memory import MemoryObserver
+from tests.support.memory import MemoryDestination, MemoryObserver
 
 NOW = 1_800_000_000.25
 PLAIN = ConnectionSummary(
@@ -81,6 +91,16 @@ class LineTests(SynchronousTestCase):
             self.assertTrue(line.isprintable())
 
 
+class DroppedLineTests(SynchronousTestCase):
+    def test_text(self) -> None:
+        self.assertEqual(ACCESS_LINES["text"].dropped(NOW, 3), "2027-01-15T08:00:00.250Z lines-dropped=3")
+        self.assertEqual(JOURNAL_ACCESS_LINES["text"].dropped(NOW, 3), "lines-dropped=3")
+
+    def test_json(self) -> None:
+        for lines in (ACCESS_LINES, JOURNAL_ACCESS_LINES):
+            self.assertEqual(lines["json"].dropped(NOW, 3), '{"time": "2027-01-15T08:00:00.250Z", "lines-dropped": 3}')
+
+
 class AccessLogTests(SynchronousTestCase):
     def setUp(self) -> None:
         directory = TemporaryDirectory()
@@ -89,58 +109,80 @@ class AccessLogTests(SynchronousTestCase):
         self.log = EventLoggingObserver()
         globalLogPublisher.addObserver(self.log)
         self.addCleanup(globalLogPublisher.removeObserver, self.log)
+        self.destination = MemoryDestination()
 
-    def access_log(self) -> AccessLog:
-        access = AccessLog(str(self.path), lambda _, summary: summary.reason.value, lambda: NOW)
-        self.addCleanup(access.close)
+    def access_log(self, path: str = "") -> AccessLog:
+        lines = AccessLines(lambda _, summary: summary.reason.value, lambda _, count: f"dropped {count}")
+        access = AccessLog(path or str(self.path), lines, lambda: NOW, lambda call: call(), self.destination)
+        self.addCleanup(access.writer.close)
         return access
 
-    def test_lines_are_written_at_once(self) -> None:
-        access = self.access_log()
-        for n in range(1, 3):
-            access.connection_ended(PLAIN)
-            self.assertEqual(self.path.read_text(), "echoed\n" * n)
+    def said(self) -> list[str]:
+        return [formatEvent(event) for event in self.log]
 
     def test_file_is_appended_to(self) -> None:
         self.path.write_text("before\n")
-        self.access_log().connection_ended(PLAIN)
+        access = self.access_log()
+        access.connection_ended(PLAIN)
+        access.close()
         self.assertEqual(self.path.read_text(), "before\nechoed\n")
 
     def test_reopen_after_the_file_was_moved(self) -> None:
         access = self.access_log()
-        access.connection_ended(PLAIN)
         moved = self.path.rename(self.path.with_suffix(".1"))
-        access.connection_ended(PLAIN)
         access.reopen()
         access.connection_ended(PLAIN)
-        self.assertEqual((moved.read_text(), self.path.read_text()), ("echoed\nechoed\n", "echoed\n"))
+        access.close()
+        self.assertEqual((moved.read_text(), self.path.read_text()), ("", "echoed\n"))
+
+    def test_file_that_cannot_be_opened(self) -> None:
+        with self.assertRaises(ConfigurationError) as refused:
+            self.access_log("/nosuch/log")
+        self.assertEqual(str(refused.exception), "access-log: cannot open /nosuch/log: No such file or directory")
 
     def test_old_file_stays_open_if_reopening_fails(self) -> None:
         access = self.access_log()
-        self.path.unlink()
+        moved = self.path.rename(self.path.with_suffix(".1"))
         self.path.mkdir()
         with self.assertRaises(ConfigurationError) as refused:
             access.reopen()
-        self.assertIn("cannot open", str(refused.exception))
+        self.assertEqual(str(refused.exception), f"access-log: cannot open {self.path}: Is a directory")
         access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual(moved.read_text(), "echoed\n")
 
-    def test_first_write_failure_only_is_logged(self) -> None:
-        access = self.access_log()
-        access._file.close()
+    def test_standard_output_is_not_reopened(self) -> None:
+        access = self.access_log("-")
+        access.reopen()
+        access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual(self.destination.data, b"echoed\n")
+        self.assertEqual(self.said(), [])
+
+    def test_lines_that_are_lost_at_the_end(self) -> None:
+        self.destination.results = [OSError(28, "No space left on device")]
+        access = self.access_log("-")
         for _ in range(3):
             access.connection_ended(PLAIN)
-        self.assertEqual([e["log_format"] for e in self.log].count("the access log cannot be written: {problem}"), 1)
-        access.reopen()
-        access.connection_ended(PLAIN)
-        self.assertEqual(self.path.read_text(), "echoed\n")
-
-    def test_standard_output(self) -> None:
-        out = io.StringIO()
-        access = AccessLog("-", lambda *_: "line", lambda: NOW, out)
-        access.connection_ended(PLAIN)
-        access.reopen()
         access.close()
-        self.assertEqual(out.getvalue(), "line\n")
+        self.assertEqual(
+            self.said(),
+            [
+                "the access log cannot be written: No space left on device",
+                "the access log ends without its last 3 line(s)",
+            ],
+        )
+
+    def test_dropped_lines(self) -> None:
+        access = self.access_log("-")
+        for _ in range(LINES + 2):
+            access.connection_ended(PLAIN)
+        self.assertEqual(
+            self.said(), ["the access log takes no more lines; they are dropped until it is written again"]
+        )
+        access.close()
+        self.assertEqual(self.said()[1:], ["the access log is written again; 2 line(s) were dropped"])
+        self.assertEqual(self.destination.data, b"echoed\n" * LINES + b"dropped 2\n")
 
 
 class ObserverExceptTests(SynchronousTestCase):
@@ -200,20 +242,140 @@ class RefusalLogTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class JSONLogTests(SynchronousTestCase):
-    def test_one_object_per_line(self) -> None:
-        out = io.StringIO()
-        log = Logger(namespace="here", observer=json_observer(out))
-        log.info("a {thing}", thing="b\nc")
-        log.failure("broken", Failure(ZeroDivisionError()))
-        first, second = map(json.loads, out.getvalue().splitlines())
+class DaemonLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.destination = MemoryDestination()
+
+    def logged(self, log_format: str = "text", *, journal: bool = False) -> tuple[Logger, DaemonLog]:
+        log = DaemonLog(self.destination, line_of_event(log_format, journal=journal), lambda: NOW)
+        return Logger(namespace="here", observer=log), log
+
+    def written(self, log: DaemonLog) -> list[str]:
+        log.writer.close()
+        return self.destination.data.decode().splitlines()
+
+    def test_text(self) -> None:
+        logger, log = self.logged()
+        logger.info("a {thing}", thing="b\nc")
+        first, second = self.written(log)
+        self.assertRegex(first, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[here#info\] a b$")
+        self.assertEqual(second, "\tc")
+
+    def test_journal_has_priorities_and_no_time(self) -> None:
+        logger, log = self.logged(journal=True)
+        for level in LogLevel.iterconstants():
+            logger.emit(level, "x")
+        self.assertEqual(
+            self.written(log),
+            ["<7>[here#debug] x", "<6>[here#info] x", "<4>[here#warn] x", "<3>[here#error] x", "<2>[here#critical] x"],
+        )
+
+    def test_each_line_of_a_traceback_has_its_priority(self) -> None:
+        logger, log = self.logged(journal=True)
+        logger.failure("broken", Failure(ZeroDivisionError("x")))
+        lines = self.written(log)
+        self.assertGreater(len(lines), 1)
+        self.assertEqual({line[:3] for line in lines}, {"<2>"})
+        self.assertIn("ZeroDivisionError: x", lines[-2])
+
+    def test_json(self) -> None:
+        logger, log = self.logged("json")
+        logger.info("a {thing}", thing="b\nc")
+        logger.failure("broken", Failure(ZeroDivisionError()))
+        first, second = map(json.loads, self.written(log))
         self.assertEqual(first, {"time": ANY, "level": "info", "namespace": "here", "message": "a b\nc"})
         self.assertEqual((second["level"], second["message"]), ("critical", "broken"))
         self.assertIn("ZeroDivisionError", second["traceback"])
 
+    def test_json_in_the_journal(self) -> None:
+        logger, log = self.logged("json", journal=True)
+        logger.warn("a")
+        (line,) = self.written(log)
+        self.assertEqual(line[:3], "<4>")
+        self.assertEqual(json.loads(line[3:])["message"], "a")
+
     def test_event_of_the_legacy_log_has_no_level(self) -> None:
-        event = json.loads(event_line({"log_time": NOW, "log_format": "x"}))
-        self.assertEqual((event["level"], event["namespace"]), ("info", "-"))
+        event = {"log_time": NOW, "log_format": "x"}
+        fields = json.loads(event_line(event))
+        self.assertEqual((fields["level"], fields["namespace"]), ("info", "-"))
+        self.assertEqual(line_of_event("text", journal=True)(event), "<6>[-#-] x")
+
+    def test_event_without_text(self) -> None:
+        for journal in (False, True):
+            _, log = self.logged(journal=journal)
+            log({"log_time": NOW})
+            self.assertEqual(self.written(log), [])
+
+    def test_noise_of_twisted(self) -> None:
+        _, log = self.logged(journal=True)
+        twisted = Logger(namespace="log_legacy", observer=log)
+        for text in (
+            "Unable to write to plugin cache /x/dropin.cache: error number 13",
+            "Loading /etc/echod/echod.tac...",
+            "Loaded.",
+            "EchoFactory starting on 3005",
+            "(TCP Port 3005 Closed)",
+        ):
+            twisted.info("{text}", text=text)
+        Logger(namespace="twisted.scripts.a", observer=log).info("reactor class: {reactor}.", reactor="x")
+        self.assertEqual(self.written(log), [])
+
+    def test_what_is_not_noise(self) -> None:
+        _, log = self.logged(journal=True)
+        Logger(namespace="echod", observer=log).info("Loaded.")
+        twisted = Logger(namespace="log_legacy", observer=log)
+        twisted.error("Loaded.")
+        twisted.info("set uid/gid 1/1")
+        self.assertEqual(
+            self.written(log),
+            ["<6>[echod#info] Loaded.", "<3>[log_legacy#error] Loaded.", "<6>[log_legacy#info] set uid/gid 1/1"],
+        )
+
+    def test_dropped_lines(self) -> None:
+        logger, log = self.logged(journal=True)
+        for _ in range(LINES + 2):
+            logger.info("x")
+        self.assertEqual(
+            self.written(log),
+            ["<6>[here#info] x"] * LINES + ["<4>[echod.serve.daemon_log#warn] 2 line(s) of this log were dropped"],
+        )
+        self.assertEqual(Logs(log, None).lines_dropped(), {"access": 0, "daemon": 2})
+
+
+class LogsTests(SynchronousTestCase):
+    def test_without_logs(self) -> None:
+        logs = Logs(None, None)
+        logs.start()
+        self.assertEqual(logs.lines_dropped(), {"access": 0, "daemon": 0})
+        logs.close()
+
+    def test_service_starts_and_ends_its_logs(self) -> None:
+        destination = MemoryDestination()
+        log = DaemonLog(destination, lambda event: str(event["log_format"]))
+        logs = Logs(log, None)
+        service = LoggedService(Service(), logs)
+        service.privilegedStartService()
+        service.startService()
+        log({"log_format": "a"})
+        logs.close()
+        self.assertEqual(destination.data, b"a\n")
+
+    def test_log_is_the_observer_of_an_application(self) -> None:
+        log = DaemonLog(MemoryDestination(), lambda _: None)
+        application: Any = Application("x")
+        LoggedService(Service(), Logs(log, None)).setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver), log)
+
+    def test_application_keeps_its_observer_if_echod_writes_no_log(self) -> None:
+        application: Any = Application("x")
+        LoggedService(Service(), Logs(None, None)).setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver, None), None)
+
+    def test_parent_that_is_no_application(self) -> None:
+        parent = MultiService()
+        service = LoggedService(Service(), Logs(DaemonLog(MemoryDestination(), lambda _: None), None))
+        service.setServiceParent(parent)
+        self.assertEqual(list(parent), [service])
 
 
 class ObserverTests(SynchronousTestCase):

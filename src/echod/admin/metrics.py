@@ -28,8 +28,9 @@ OPENMETRICS = "application/openmetrics-text"
 class DaemonCollector(Collector):
     """Makes the metrics of one daemon."""
 
-    def __init__(self, view: DaemonView) -> None:
+    def __init__(self, view: DaemonView, log_lines_dropped: Callable[[], Mapping[str, int]]) -> None:
         self._view = view
+        self._log_lines_dropped = log_lines_dropped
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics as of now."""
@@ -37,6 +38,7 @@ class DaemonCollector(Collector):
         yield from _connections(counts)
         yield from _records(counts)
         yield from _tls(counts)
+        yield _counter("echod_log_lines_dropped", "Dropped log lines, by log.", "log", self._log_lines_dropped())
         yield from self._state()
         yield from self._host()
 
@@ -82,10 +84,12 @@ class DaemonCollector(Collector):
 class Exposition:
     """Renders the metrics of the daemon and of its process in the format that the Accept header selects."""
 
-    def __init__(self, view: DaemonView, clock: Callable[[], float]) -> None:
-        """`clock` returns seconds, monotonic."""
+    def __init__(
+        self, view: DaemonView, log_lines_dropped: Callable[[], Mapping[str, int]], clock: Callable[[], float]
+    ) -> None:
+        """`log_lines_dropped` returns the number of dropped lines by log. `clock` returns seconds, monotonic."""
         self._registry = CollectorRegistry()
-        self._registry.register(DaemonCollector(view))
+        self._registry.register(DaemonCollector(view, log_lines_dropped))
         ProcessCollector(registry=self._registry)
         self._clock = clock
         # choose_encoder must not see what a client sends: it raises if a version is not a number, and copies any

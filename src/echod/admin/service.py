@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -36,18 +36,20 @@ def make_admin(
     sockets: IReactorSocket,
     daemon: EchoService,
     totals: ConnectionTotals,
+    log_lines_dropped: Callable[[], Mapping[str, int]],
     wall_clock: Callable[[], float] = time.time,
 ) -> "AdminService":
     """Return `daemon` and an admin server as one service, which does not listen yet.
 
     `address` is a port, for the loopback addresses only, or a Twisted server endpoint. `sockets` is the reactor or its
-    replacement for listeners. `totals` is an observer of the daemon. Raises ConfigurationError.
+    replacement for listeners. `totals` is an observer of the daemon. `log_lines_dropped` returns the number of
+    dropped lines by log. Raises ConfigurationError.
     """
     reactor_lag = ReactorLag(reactor)
     view = DaemonView(daemon, totals, reactor_lag, listen_overflows, wall_clock)
     live_page = LivePage(view, echod.__version__)
     reactor_lag.on_tick = live_page.tick
-    page_table = pages(view, Exposition(view, reactor.seconds))
+    page_table = pages(view, Exposition(view, log_lines_dropped, reactor.seconds))
     factory = AdminFactory(reactor, page_table, {"/events": live_page.respond}, wall_clock)
     endpoints: Sequence[IStreamServerEndpoint]
     if address.isdigit():

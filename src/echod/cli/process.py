@@ -1,10 +1,11 @@
 """The process as a whole: reactor clock, reactor run, signals, limits, uncaught errors."""
 
+import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
@@ -18,9 +19,12 @@ from echod.common.errors import EchodError
 __all__ = [
     "ReactorRun",
     "descriptor_limit",
+    "error_line",
+    "is_journal",
     "on_next_stop_signal",
     "on_signal",
     "one_line_excepthook",
+    "open_standard_descriptors",
     "use_monotonic_clock",
 ]
 
@@ -67,6 +71,33 @@ class ReactorRun(Generic[T]):
         if isinstance(result, Failure):
             result.raiseException()
         return result
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null in place of each closed standard stream, before the process opens anything else.
+
+    Else a socket would get its descriptor, and with it the output that is written there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
+
+
+def is_journal(descriptor: int | None, environment: Mapping[str, str]) -> bool:
+    """Return whether a stream is the journal of systemd, by JOURNAL_STREAM (systemd.exec(5))."""
+    named = environment.get("JOURNAL_STREAM")
+    if descriptor is None or named is None:
+        return False
+    status = os.fstat(descriptor)
+    return named == f"{status.st_dev}:{status.st_ino}"
+
+
+def error_line(text: str) -> str:
+    """Return `text` for standard error, with the priority of an error if that is the journal (sd-daemon(3))."""
+    descriptor = 2 if sys.stderr is sys.__stderr__ is not None else None
+    return f"<3>{text}" if is_journal(descriptor, os.environ) else text
 
 
 def descriptor_limit() -> int | None:

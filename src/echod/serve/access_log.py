@@ -1,14 +1,15 @@
 """The access log: one line per ended connection."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from echod.common.errors import ConfigurationError
+from echod.serve.destinations import NamedFile
+from echod.serve.line_writer import Destination, LineWriter
+from echod.serve.log_lines import AccessLines
 from echod.server.observer import IConnectionObserver
 from echod.server.summary import ConnectionSummary
 
@@ -16,61 +17,76 @@ __all__ = ["STANDARD_OUTPUT", "AccessLog"]
 
 STANDARD_OUTPUT = "-"
 
+INTERVAL = 0.2
+"""Seconds between two writes. The lines of an interval are written together: a write for each one would take the
+daemon's time.
+"""
+
 
 @implementer(IConnectionObserver)
 class AccessLog:
-    """Appends lines to a file, which can be reopened by its name after log rotation."""
+    """Appends lines to a file, which can be reopened by its name after log rotation, or to standard output."""
 
     _log = Logger()
 
     def __init__(
         self,
         path: str,
-        line: Callable[[float, ConnectionSummary], str],
+        lines: AccessLines,
         wall_clock: Callable[[], float],
-        standard_output: TextIO | None = None,
+        in_reactor: Callable[[Callable[[], None]], None],
+        standard_output: Destination | None = None,
     ) -> None:
-        """Open the file at `path`; for `-`, write to `standard_output`. Raises ConfigurationError."""
-        self._standard_output = standard_output
-        self._path = path
-        self._line = line
+        """Open the file at `path`; for `-`, write to `standard_output`. Raises ConfigurationError.
+
+        `in_reactor` calls a function in the reactor's thread.
+        """
+        self._path = path if path == STANDARD_OUTPUT else str(Path(path).absolute())
+        self._lines = lines
         self._wall_clock = wall_clock
-        self._failing = False
-        self._file = self._open()
+        destination = standard_output if standard_output is not None and path == STANDARD_OUTPUT else self._open()
+        reports = _Reports(self._log, in_reactor)
+        self.writer = LineWriter(destination, lambda count: lines.dropped(wall_clock(), count), reports, INTERVAL)
 
     def connection_ended(self, summary: ConnectionSummary) -> None:
-        """Write the line. If writing fails, on a full disk for example, log the first failure only."""
-        try:
-            self._file.write(self._line(self._wall_clock(), summary) + "\n")
-        except (OSError, ValueError) as problem:
-            if not self._failing:
-                self._log.error("the access log cannot be written: {problem}", problem=problem)
-            self._failing = True
-        else:
-            self._failing = False
+        """Write the line."""
+        self.writer.write(self._lines.connection(self._wall_clock(), summary))
 
     def reopen(self) -> None:
         """Open the file again by its name. Raises ConfigurationError; then the old file stays open."""
-        old, self._file = self._file, self._open()
         if self._path != STANDARD_OUTPUT:
-            _close(old)
+            self.writer.replace(self._open())
 
     def close(self) -> None:
-        """Close the file; standard output stays open."""
-        if self._path != STANDARD_OUTPUT:
-            _close(self._file)
+        """Write all lines in the time of a flush; log how many are lost."""
+        lost = self.writer.close()
+        if lost:
+            self._log.error("the access log ends without its last {lost} line(s)", lost=lost)
 
-    def _open(self) -> TextIO:
-        if self._path == STANDARD_OUTPUT:
-            assert self._standard_output is not None
-            return self._standard_output
+    def _open(self) -> Destination:
         try:
-            return Path(self._path).open("a", buffering=1, encoding="utf-8")
+            return NamedFile(self._path)
         except OSError as problem:
             raise ConfigurationError(f"access-log: cannot open {self._path}: {problem.strerror}") from None
 
 
-def _close(file: TextIO) -> None:
-    # A close writes the buffer again if that failed before, and fails again; the failure has been logged.
-    with contextlib.suppress(OSError):
-        file.close()
+class _Reports:
+    """Logs the failures and the losses of the access log."""
+
+    def __init__(self, log: Logger, in_reactor: Callable[[Callable[[], None]], None]) -> None:
+        self._log = log
+        self._in_reactor = in_reactor
+
+    def failed(self, problem: OSError) -> None:
+        """Log the failure."""
+        text = "the access log cannot be written: {problem}"
+        self._in_reactor(lambda: self._log.error(text, problem=problem.strerror))
+
+    def full(self) -> None:
+        """Log that lines are dropped."""
+        self._log.error("the access log takes no more lines; they are dropped until it is written again")
+
+    def written_again(self, dropped: int) -> None:
+        """Log the number of dropped lines."""
+        text = "the access log is written again; {dropped} line(s) were dropped"
+        self._in_reactor(lambda: self._log.warn(text, dropped=dropped))

@@ -6,14 +6,31 @@ characters is written as an ASCII JSON string: quotes, line ends and control cha
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TextIO
 
-from twisted.logger import FileLogObserver, LogEvent, formatEvent
+from twisted.logger import LogEvent, formatEvent
 
 from echod.server.summary import ConnectionSummary
 
-__all__ = ["ACCESS_LINES", "event_line", "iso_time", "json_access_line", "json_observer", "text_access_line"]
+__all__ = [
+    "ACCESS_LINES",
+    "JOURNAL_ACCESS_LINES",
+    "AccessLines",
+    "event_line",
+    "iso_time",
+    "json_access_line",
+    "text_access_line",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLines:
+    """The functions that make the lines of an access log from the wall-clock time, in seconds since the epoch."""
+
+    connection: Callable[[float, ConnectionSummary], str]
+    dropped: Callable[[float, int], str]
+    """The line that tells how many lines were dropped."""
 
 
 def iso_time(seconds: float) -> str:
@@ -23,8 +40,11 @@ def iso_time(seconds: float) -> str:
 
 def text_access_line(now: float, summary: ConnectionSummary) -> str:
     """Return an access log line as text: time, peer, listener, close reason, then `name=value` fields."""
+    return f"{iso_time(now)} {_untimed_access_line(now, summary)}"
+
+
+def _untimed_access_line(_: float, summary: ConnectionSummary) -> str:
     fields = [
-        iso_time(now),
         _quoted_if_needed(str(summary.peer)) if summary.peer.host else "-",
         _quoted_if_needed(summary.listener),
         summary.reason.value,
@@ -60,20 +80,25 @@ def json_access_line(now: float, summary: ConnectionSummary) -> str:
     return json.dumps(fields)
 
 
-ACCESS_LINES: dict[str, Callable[[float, ConnectionSummary], str]] = {
-    "text": text_access_line,
-    "json": json_access_line,
+_JSON_LINES = AccessLines(
+    json_access_line, lambda now, count: json.dumps({"time": iso_time(now), "lines-dropped": count})
+)
+
+ACCESS_LINES = {
+    "text": AccessLines(text_access_line, lambda now, count: f"{iso_time(now)} lines-dropped={count}"),
+    "json": _JSON_LINES,
 }
-"""The function that makes an access log line, by value of `log-format`."""
+"""The lines of the access log, by value of `log-format`."""
 
-
-def json_observer(out: TextIO) -> FileLogObserver:
-    """Return an observer that writes each event of Twisted's logger to `out` as one JSON object."""
-    return FileLogObserver(out, event_line)
+JOURNAL_ACCESS_LINES = {
+    "text": AccessLines(_untimed_access_line, lambda _, count: f"lines-dropped={count}"),
+    "json": _JSON_LINES,
+}
+"""The same in the journal of systemd, which has the time of each line."""
 
 
 def event_line(event: LogEvent) -> str:
-    """Return a log event as one JSON object and a newline: time, level, namespace, message, traceback of a failure."""
+    """Return a log event as one JSON object: time, level, namespace, message, traceback of a failure."""
     level = event.get("log_level")
     fields = {
         "time": iso_time(event["log_time"]),
@@ -83,7 +108,7 @@ def event_line(event: LogEvent) -> str:
     }
     if "log_failure" in event:
         fields["traceback"] = event["log_failure"].getTraceback()
-    return json.dumps(fields) + "\n"
+    return json.dumps(fields)
 
 
 def _quoted_if_needed(text: str) -> str:

@@ -1,17 +1,15 @@
 """The `twistd echod` plugin: its options and its service."""
 
-import sys
 from collections.abc import Callable, Sequence
 
 from twisted.application.service import Service
-from twisted.logger import FileLogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from echod.cli.process import error_line
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
-from echod.serve.daemon import daemon, server_configuration
-from echod.serve.log_lines import json_observer
+from echod.serve.daemon import daemon, log_of_twistd, server_configuration
 from echod.server.config import ServerConfiguration
 
 __all__ = ["Options", "makeService"]
@@ -44,36 +42,21 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]  # likewise
         except (UsageError, ConfigurationError) as problem:
-            raise SystemExit(f"twistd echod: {problem}") from None
+            raise SystemExit(error_line(f"twistd echod: {problem}")) from None
 
     def postOptions(self) -> None:
         """Make the configuration, so that an invalid one is refused before anything listens."""
         self.configuration = server_configuration(self.given, self.config)
-        if self.configuration.log_format == "json":
-            self._log_as_json()
-
-    def _log_as_json(self) -> None:
-        """Set the log observer of twistd, which takes it as a dotted name and then ignores its log file options."""
-        twistd = getattr(self, "parent", {})
-        if twistd.get("logfile") or twistd.get("syslog") or not twistd.get("nodaemon", True):
-            raise UsageError(
-                "log-format json writes to standard output: it needs twistd -n, without --logfile and --syslog"
-            )
-        if not twistd.get("logger"):
-            twistd["logger"] = f"{__name__}.{json_log.__name__}"
-
-
-def json_log() -> FileLogObserver:
-    """Return the log observer of twistd for `log-format json`."""
-    return json_observer(sys.stdout)
 
 
 def makeService(options: Options) -> Service:
     """Return the daemon for the parsed options. Raises SystemExit with one line."""
     try:
-        return daemon(options.configuration)
+        twistd = getattr(options, "parent", {})
+        log = log_of_twistd(options.configuration, twistd) if "nodaemon" in twistd else None  # twist logs by itself
+        return daemon(options.configuration, log)
     except ConfigurationError as problem:
-        raise SystemExit(f"twistd echod: {problem}") from None
+        raise SystemExit(error_line(f"twistd echod: {problem}")) from None
 
 
 def _handler(name: str, help_text: str) -> Callable[[Options, str], None]:
