@@ -4,7 +4,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-__all__ = ["AcceptQueue", "accept_queue"]
+__all__ = ["AcceptQueue", "accept_queue", "queue_length"]
 
 _TCP_LISTEN = 10
 """tcpi_state of a listening socket (linux, net/tcp_states.h)."""
@@ -38,11 +38,19 @@ class AcceptQueue:
         return self.waiting > self.limit
 
 
-def accept_queue(listening: socket.socket) -> AcceptQueue | None:
-    """Return the accept queue of a socket. None: the socket does not listen for TCP, or the system is not Linux."""
+def queue_length(listening: socket.socket) -> tuple[int, int] | None:
+    """Return the number of waiting connections and the queue's limit, as in `AcceptQueue`. None: as `accept_queue`."""
     try:
         state, waiting, limit = _INFO.unpack(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
-        (dropped,) = _MEMINFO.unpack(listening.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
-    except (AttributeError, OSError, struct.error):  # no TCP_INFO in the socket module, a Unix socket, short answers
+    except (AttributeError, OSError, struct.error):  # no TCP_INFO in the socket module, a Unix socket, a short answer
         return None
-    return AcceptQueue(waiting, limit, dropped) if state == _TCP_LISTEN else None
+    return (waiting, limit) if state == _TCP_LISTEN else None
+
+
+def accept_queue(listening: socket.socket) -> AcceptQueue | None:
+    """Return the accept queue of a socket. None: the socket does not listen for TCP, or the system is not Linux."""
+    length = queue_length(listening)
+    if length is None:
+        return None
+    (dropped,) = _MEMINFO.unpack(listening.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+    return AcceptQueue(*length, dropped)

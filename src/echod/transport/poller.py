@@ -34,6 +34,14 @@ the reactor."""
 TURN = 0.002
 """Seconds after which the poller returns to the reactor, for timers and other descriptors."""
 
+ACCEPT_INTERVAL = 0.00005
+"""Seconds of events after which the poller looks at the accept queues again, within a batch. The default queue holds
+eleven connections, which a client on the same host can establish in a few hundred microseconds."""
+
+CROWD = 64
+"""Number of ready descriptors up to which connections are accepted between them. If more are ready, the processor is
+not fast enough: further connections stay in the queue, or more would be accepted than served."""
+
 _FAILURES: dict[type[BaseException], Failure] = {
     type(reason): Failure(reason) for reason in (CONNECTION_DONE, CONNECTION_LOST)
 }
@@ -50,6 +58,8 @@ class Poller:
 
     _batch = 256
     """Maximum number of events of one epoll_wait."""
+    most_accepts = 64
+    """Maximum number of accepts of a port at a time; open connections are served in between."""
 
     def __init__(self, reactor: Any) -> None:
         """`reactor` provides IReactorFDSet and the interfaces of its users; its clock counts seconds."""
@@ -65,6 +75,8 @@ class Poller:
         """All other registered descriptors, whose fileno is compared with the registered number at each event."""
         self._events: dict[int, int] = {}
         """The events that each registered descriptor waits for."""
+        self._ports: dict[int, FastPort] = {}
+        """The ports among the connections, which wait for connections."""
         self._unregistered: set[int] = set()
         """Numbers unregistered since the last epoll_wait, which a new descriptor may have by now."""
 
@@ -149,6 +161,7 @@ class Poller:
             return
         if self._connections.pop(fd, None) is None:
             del self._others[fd]
+        self._ports.pop(fd, None)
         self._unregistered.add(fd)
         if not self._events:
             self._close()
@@ -203,6 +216,8 @@ class Poller:
         table = self._connections if isinstance(descriptor, Connection | Port) else self._others
         table[fd] = descriptor
         self._events[fd] = event
+        if isinstance(descriptor, FastPort):
+            self._ports[fd] = descriptor
 
     def _remove(self, descriptor: Any, event: int) -> None:
         fd = descriptor.fileno()
@@ -257,7 +272,13 @@ class Poller:
         connections = self._connections
         unregistered = self._unregistered
         unregistered.clear()
+        accepting = bool(self._ports) and 1 < len(ready) <= CROWD
+        seconds = self._seconds
+        accept_at = seconds() + ACCEPT_INTERVAL
         for fd, event in ready:
+            if accepting and seconds() >= accept_at:
+                self._accept()
+                accept_at = seconds() + ACCEPT_INTERVAL
             if fd in unregistered:  # an earlier event of the batch ended it
                 continue
             descriptor = connections.get(fd)
@@ -272,6 +293,12 @@ class Poller:
                     self._end(fd, descriptor, why, in_reading=True)
             else:
                 self._serve(fd, descriptor, event)
+
+    def _accept(self) -> None:
+        """Accept the connections that wait at any port."""
+        for fd, port in list(self._ports.items()):
+            if fd not in self._unregistered:  # an earlier port ended it
+                self._serve(fd, port, EPOLLIN)
 
     def _serve_other(self, fd: int, event: int) -> None:
         """Serve another descriptor than a connection: it may have been closed without being removed."""

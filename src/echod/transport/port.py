@@ -1,11 +1,13 @@
 """Listening TCP ports of the fast transport."""
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Port
 from twisted.python import log
 
+from echod.transport.accept_queue import queue_length
 from echod.transport.connection import FastConnection
 
 if TYPE_CHECKING:
@@ -13,50 +15,57 @@ if TYPE_CHECKING:
 
 __all__ = ["FastPort"]
 
-MOST_ACCEPTS = 64
-"""Maximum number of accepts in one call of doRead; open connections are served between the calls."""
-
-FULL_TIMES = 4
-"""Number of calls of doRead that use all their accepts before `numberAccepts` is doubled."""
-
 
 class FastPort(Port):
     """A listening port whose connections are `FastConnection`s."""
 
     reactor: "Poller"
     transport = FastConnection  # type: ignore[assignment]  # Twisted accepts any callable with these arguments
-    numberAccepts = 1
-    _times_full = 0
+    on_full: Callable[[], None] = staticmethod(lambda: None)
+    """Called if the accept queue is full when the port accepts: the kernel drops further handshakes."""
 
     def startListening(self) -> None:
         """Listen. Raises CannotListenError."""
         super().startListening()
-        self.numberAccepts = 1  # Twisted begins with 100
+        self.numberAccepts = self.reactor.most_accepts  # Twisted begins with 100
 
     def doRead(self) -> None:
-        """Accept up to `numberAccepts` connections.
+        """Accept the connections that wait, up to `numberAccepts`.
 
-        An accept that finds the queue empty takes a third of the time of one that returns a connection
-        (docs/performance.md), so the number of accepts follows the recent number of connections.
+        Reading the length of the queue takes a tenth of the time of an accept that finds the queue empty
+        (docs/performance.md).
         """
-        for accepted in range(self.numberAccepts):
-            if self.disconnecting:  # the protocol of an accepted connection stopped the port
-                return
-            try:
-                # socket.socket.accept wraps this call and takes twice the time.
-                descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
-            except BlockingIOError:
-                self.numberAccepts = max(1, accepted)
-                self._times_full = 0
-                return
-            except OSError:
-                super().doRead()  # Twisted's accept meets the same error, handles it and logs it
-                return
-            self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
-        self._times_full += 1
-        if self._times_full == FULL_TIMES:
-            self._times_full = 0
-            self.numberAccepts = min(2 * self.numberAccepts, MOST_ACCEPTS)
+        most = self.numberAccepts
+        while self.connected and (waiting := min(self._waiting(), most)):
+            for _ in range(waiting):
+                if self.disconnecting:  # the protocol of an accepted connection stopped the port
+                    return
+                try:
+                    # socket.socket.accept wraps this call and takes twice the time.
+                    descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
+                except BlockingIOError:  # another process accepted it
+                    return
+                except OSError:
+                    self._fail_to_accept()
+                    return
+                self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
+            most -= waiting
+
+    def _waiting(self) -> int:
+        """Return the number of connections that wait; 1 if the system does not report it."""
+        length = queue_length(self.socket)
+        if length is None:
+            return 1
+        waiting, limit = length
+        if waiting > limit:
+            self.on_full()
+        return waiting
+
+    def _fail_to_accept(self) -> None:
+        """Let Twisted's accept meet the same error, handle it and log it."""
+        self.numberAccepts = 1
+        super().doRead()
+        self.numberAccepts = self.reactor.most_accepts
 
     def _serve(self, sock: socket.SocketType, client: tuple[Any, ...]) -> None:
         """Create the connection of an accepted socket, or close it. Exceptions of factory and protocol are logged."""
