@@ -1,15 +1,17 @@
 import errno
 import os
 import socket
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint, IStreamServerEndpointStringParser
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.plugin import getPlugins
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -88,8 +90,12 @@ class ServiceTestCase(SynchronousTestCase):
     def factory(self) -> EchoFactory:
         return EchoFactory(server_context(self.clock, self.connections, self.observer), "test")
 
-    def service(self, *results: "Deferred[Any]") -> EchoService:
-        listeners = [Listener(f"test {n}", MemoryEndpoint(d), self.factory()) for n, d in enumerate(results)]
+    def service(self, *results: "Deferred[Any]", kind: str = "") -> EchoService:
+        listeners = [
+            Listener(f"test {n}", MemoryEndpoint(result), factory, factory, kind=kind)
+            for n, result in enumerate(results)
+            for factory in [self.factory()]
+        ]
         return EchoService(
             listeners,
             self.connections,
@@ -144,6 +150,12 @@ class ListeningTests(ServiceTestCase):
             service.privilegedStartService()
         self.assertEqual(str(refused.exception), f"cannot listen on test 1: {os.strerror(errno.EADDRINUSE).lower()}")
         self.assertFalse(port.listening)
+
+    def test_the_log_says_what_the_connections_of_a_listener_begin_with(self) -> None:
+        service = self.service(succeed(MemoryPort()), kind="TLS")
+        service.startService()
+        self.assertEqual([formatEvent(event) for event in self.log], ["listening on 192.0.2.1:3005 (TLS)"])
+        self.successResultOf(service.stopService())
 
     def test_the_error_of_a_failure_without_an_error_number(self) -> None:
         with self.assertRaises(ListenError) as refused:
@@ -356,8 +368,46 @@ class AssemblyTests(SynchronousTestCase):
         configuration = ServerConfiguration(transport="stock", listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
         service = make_service(configuration, reactor)
         service.startService()
-        self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 50, "::1")])
+        self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 10, "::1")])
         self.successResultOf(service.stopService())
+
+    def backlogs(self, *listen: str, backlog: int = 10) -> list[int]:
+        """Return the backlogs with which these endpoints listen."""
+        reactor: Any = MemoryReactorClock()
+        service = make_service(ServerConfiguration(transport="stock", listen=listen, backlog=backlog), reactor)
+        service.startService()
+        self.successResultOf(service.stopService())
+        return [*(each[2] for each in reactor.tcpServers), *(each[2] for each in reactor.unixServers)]
+
+    def test_the_backlog_applies_to_endpoints_that_have_none(self) -> None:
+        self.assertEqual(self.backlogs("tcp6:3005"), [10])
+        self.assertEqual(
+            self.backlogs("tcp:1", "tcp6:2", "haproxy:tcp6:3", "unix:/run/echo.sock", backlog=20), [20] * 4
+        )
+
+    def test_an_endpoints_own_backlog_counts(self) -> None:
+        keywords = ("tcp:1:backlog=7", "tcp6:2:backlog=8", "haproxy:tcp:3:backlog=9", "unix:/run/echo.sock:backlog=6")
+        self.assertEqual(self.backlogs(*keywords, backlog=20), [7, 8, 9, 6])
+        self.assertEqual(self.backlogs("tcp:1:127.0.0.1:7", "tcp6:2:8", backlog=20), [7, 8])
+
+    def warnings_of(self, **options: Any) -> list[str]:
+        """Return the log lines of a daemon with the inherited socket `echo`, which is made and does not listen."""
+        log = EventLoggingObserver()
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        parser = next(each for each in getPlugins(IStreamServerEndpointStringParser) if each.prefix == "systemd")
+        self.patch(parser, "_sddaemon", ListenFDs([5], ("echo",)))
+        make_service(ServerConfiguration(transport="stock", **options), cast("Any", MemoryReactorClock()))
+        return [formatEvent(event) for event in log]
+
+    def test_a_backlog_without_effect_is_logged(self) -> None:
+        inherited = "systemd:domain=INET6:name=echo"
+        self.assertEqual(
+            self.warnings_of(listen=(inherited, f"haproxy:{inherited}"), backlog=20),
+            ["backlog: 20 has no effect: inherited sockets have the backlog of their socket unit (Backlog=)"],
+        )
+        self.assertEqual(self.warnings_of(listen=(inherited,)), [])
+        self.assertEqual(self.warnings_of(listen=(inherited, "tcp6:1"), backlog=20), [])
 
     def test_the_default_is_one_dual_stack_socket(self) -> None:
         reactor: Any = MemoryReactorClock()
@@ -375,7 +425,7 @@ class AssemblyTests(SynchronousTestCase):
         transport.connect(reactor.tcpServers[0][1].buildProtocol(None))
         transport.fin()
         self.assertEqual(observer.reasons, [CloseReason.NO_DATA])
-        self.assertEqual(observer.summaries[0].listener, "tcp:1")
+        self.assertEqual(observer.summaries[0].listener, "0.0.0.0:1")
 
 
 def _adopted(reactor: MemoryReactorClock) -> list[tuple[int, int, object]]:

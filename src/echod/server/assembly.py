@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from echod.server.admission import Admission
-from echod.server.config import ServerConfiguration
+from echod.server.config import DEFAULT_BACKLOG, ServerConfiguration
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
@@ -43,13 +43,19 @@ class IDaemonReactor(IReactorCore, IReactorTCP, IReactorSocket, IReactorTime):
 class _ListenerOptions:
     """The options of one listener: its endpoint, and the protocols of its connections."""
 
-    name: str
+    text: str
+    """As in `Listener`."""
     endpoint: IStreamServerEndpoint
     tls: bool
     proxied: bool = False
     """Whether each connection begins with a PROXY header."""
     inherited: bool = False
     """As in `Listener`."""
+
+    @property
+    def kind(self) -> str:
+        """As in `Listener`."""
+        return ", ".join([*(["PROXY protocol"] if self.proxied else []), *(["TLS"] if self.tls else [])])
 
 
 def listener_reactor(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
@@ -102,12 +108,19 @@ def make_service(
 
 
 def _listener_options(configuration: ServerConfiguration, reactor: IDaemonReactor) -> list[_ListenerOptions]:
-    listeners = [_from_string(reactor, each, tls=False) for each in configuration.listen]
+    backlog = configuration.backlog
+    listeners = [_from_string(reactor, each, backlog, tls=False) for each in configuration.listen]
     if not listeners:
         listeners.append(_dual_stack(reactor, configuration, configuration.port, tls=False))
     if configuration.tls_port is not None:
         listeners.append(_dual_stack(reactor, configuration, configuration.tls_port, tls=True))
-    return listeners + [_from_string(reactor, each, tls=True) for each in configuration.tls_listen]
+    listeners += [_from_string(reactor, each, backlog, tls=True) for each in configuration.tls_listen]
+    if backlog != DEFAULT_BACKLOG and all(each.inherited for each in listeners):
+        Logger(namespace=__name__).warn(
+            "backlog: {backlog} has no effect: inherited sockets have the backlog of their socket unit (Backlog=)",
+            backlog=backlog,
+        )
+    return listeners
 
 
 def _dual_stack(
@@ -118,11 +131,11 @@ def _dual_stack(
     return _ListenerOptions(str(endpoint), endpoint, tls)
 
 
-def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerOptions:
+def _from_string(reactor: IDaemonReactor, text: str, backlog: int, *, tls: bool) -> _ListenerOptions:
     inner = text.removeprefix(_PROXY)
     return _ListenerOptions(
-        name=text,
-        endpoint=endpoint_from_string(reactor, inner),
+        text=text,
+        endpoint=endpoint_from_string(reactor, inner, backlog),
         tls=tls,
         proxied=inner != text,
         inherited=inner.startswith(_INHERITED),
@@ -130,14 +143,22 @@ def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerO
 
 
 def _listener(context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None) -> Listener:
-    echo = EchoFactory(context, options.name, TLSEchoProtocol if options.tls else EchoProtocol)
+    echo = EchoFactory(context, options.text, TLSEchoProtocol if options.tls else EchoProtocol)
     factory: IProtocolFactory = echo
     if options.tls:
         assert tls is not None, "a configuration with a TLS listener has a certificate"
         factory = TLSListenerFactory(tls, echo, context.clock)
     if options.proxied:
         factory = ProxiedFactory(context, echo, factory)
-    return Listener(options.name, options.endpoint, factory, options.inherited)
+    return Listener(
+        text=options.text,
+        endpoint=options.endpoint,
+        factory=factory,
+        echo=echo,
+        kind=options.kind,
+        backlog_setting="Backlog= in its socket unit" if options.inherited else "--backlog",
+        inherited=options.inherited,
+    )
 
 
 def _tls_files(configuration: ServerConfiguration) -> TLSFiles:

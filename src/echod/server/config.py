@@ -18,7 +18,10 @@ from echod.common.option_types import (
 )
 from echod.common.options import check_options, option
 
-__all__ = ["LINGER", "QUIET", "ExchangeRules", "ServerConfiguration"]
+__all__ = ["DEFAULT_BACKLOG", "LINGER", "QUIET", "ExchangeRules", "ServerConfiguration"]
+
+DEFAULT_BACKLOG = 10
+"""Connections. The queue holds one more (Linux)."""
 
 LINGER = 2.0
 """Seconds for which input is discarded after the last echo, before the server closes.
@@ -60,7 +63,11 @@ class ServerConfiguration:
 
     port: int = option(DEFAULT_PORT, PORT, "TCP port to listen on", short="p")
     interface: str = option("::", Address(), "address to listen on; :: accepts IPv6 and IPv4 clients")
-    backlog: int = option(10, Integer(1, 65535), "length of the queue of connections to accept (listen(2))")
+    backlog: int = option(
+        DEFAULT_BACKLOG,
+        Integer(1, 65535),
+        "length of the queue of connections to accept (listen(2)); also of endpoints that do not say backlog=",
+    )
     record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
     timeout: float = option(30.0, Seconds(), "seconds to wait for a complete record")
     keep_alive: bool = option(False, Flag(), "echo record after record until the client closes")
@@ -73,8 +80,8 @@ class ServerConfiguration:
     listen: tuple[str, ...] = option(
         (),
         ListOf(Text("ENDPOINT")),
-        "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
-        excludes=("port", "interface", "backlog", "reuse_port"),
+        "Twisted server endpoint to listen on, such as tcp6:3005 or unix:/run/echod/echo.sock; repeatable",
+        excludes=("port", "interface", "reuse_port"),
     )
     tls_port: int | None = option(None, PORT, "TCP port to listen on for TLS, as well")
     tls_listen: tuple[str, ...] = option(

@@ -39,9 +39,9 @@ class EchoFactory(Factory):
     _log = Logger()
 
     def __init__(self, context: ServerContext, listener: str, protocol: type[EchoProtocol] = EchoProtocol) -> None:
-        """`listener` is the listener's name in summaries."""
         self._context = context
-        self._listener = listener
+        self.listener = listener
+        """The listener's name in summaries. It is an address, which may be known only when the listener listens."""
         self._protocol = protocol
         self._notify = context.observer.connection_ended
         self.rules = context.rules
@@ -84,7 +84,7 @@ class EchoFactory(Factory):
         self._report(
             ConnectionSummary(
                 peer=peer,
-                listener=self._listener,
+                listener=self.listener,
                 reason=reason,
                 records=0,
                 bytes_received=bytes_received,
@@ -108,7 +108,7 @@ class EchoFactory(Factory):
         self._report(
             ConnectionSummary(
                 peer=connection.peer,
-                listener=self._listener,
+                listener=self.listener,
                 reason=reason,
                 records=connection.records,
                 bytes_received=connection.bytes_received,

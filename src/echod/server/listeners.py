@@ -1,5 +1,6 @@
 """Listening sockets: the dual-stack endpoint, and endpoints from Twisted's endpoint strings."""
 
+import contextlib
 import errno
 import socket
 from typing import Any, Protocol, cast
@@ -23,6 +24,10 @@ __all__ = ["DualStackEndpoint", "endpoint_from_string"]
 
 ANY_IPV6 = "::"
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interface
+
+
+_WITH_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "tls", "unix"})
+"""Twisted's kinds of endpoints that have a backlog."""
 
 
 class SocketMaker(Protocol):
@@ -98,13 +103,22 @@ class DualStackEndpoint:
         )
 
 
-def endpoint_from_string(reactor: object, description: str) -> IStreamServerEndpoint:
+def endpoint_from_string(reactor: object, description: str, backlog: int | None = None) -> IStreamServerEndpoint:
     """Return the endpoint of a Twisted endpoint string, without the prefix `haproxy:`, which `assembly` handles.
 
-    Raises ConfigurationError for a string that Twisted cannot parse.
+    `backlog` applies if the string has none; None: Twisted's default. Raises ConfigurationError for a string that
+    Twisted cannot parse.
     """
+    kind, _, rest = description.partition(":")
+    endpoint: IStreamServerEndpoint
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        if backlog is not None and kind in _WITH_BACKLOG:
+            # Of two keywords Twisted takes the second, so the string's own backlog counts. With a backlog by position
+            # the keyword is a TypeError.
+            with contextlib.suppress(TypeError):
+                endpoint = serverFromString(reactor, f"{kind}:backlog={backlog}:{rest}")
+                return endpoint
+        endpoint = serverFromString(reactor, description)
     except Exception as problem:  # Twisted and its endpoint plugins raise many types
         hint = " (a colon in an address is written \\:)" if "::" in description else ""
         raise ConfigurationError(f"{description!r} is not a server endpoint: {problem}{hint}") from None

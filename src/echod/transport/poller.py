@@ -38,6 +38,10 @@ ACCEPT_INTERVAL = 0.00005
 """Seconds of events after which the poller looks at the accept queues again, within a batch. The default queue holds
 eleven connections, which a client on the same host can establish in a few hundred microseconds."""
 
+ALERT = 64
+"""Number of batches after an accept for which the poller looks at the accept queues between events: each look takes the
+time of a tenth of an echo, which a server of long connections need not pay."""
+
 CROWD = 64
 """Number of ready descriptors up to which connections are accepted between them. If more are ready, the processor is
 not fast enough: further connections stay in the queue, or more would be accepted than served."""
@@ -77,6 +81,8 @@ class Poller:
         """The events that each registered descriptor waits for."""
         self._ports: dict[int, FastPort] = {}
         """The ports among the connections, which wait for connections."""
+        self.batches_since_accept = ALERT
+        """Number of batches of events since a port accepted; the ports set it to 0."""
         self._unregistered: set[int] = set()
         """Numbers unregistered since the last epoll_wait, which a new descriptor may have by now."""
 
@@ -272,7 +278,8 @@ class Poller:
         connections = self._connections
         unregistered = self._unregistered
         unregistered.clear()
-        accepting = bool(self._ports) and 1 < len(ready) <= CROWD
+        self.batches_since_accept += 1
+        accepting = self.batches_since_accept < ALERT and 1 < len(ready) <= CROWD
         seconds = self._seconds
         accept_at = seconds() + ACCEPT_INTERVAL
         for fd, event in ready:

@@ -37,6 +37,7 @@ class FastPort(Port):
         """
         most = self.numberAccepts
         while self.connected and (waiting := min(self._waiting(), most)):
+            self.reactor.batches_since_accept = 0
             for _ in range(waiting):
                 if self.disconnecting:  # the protocol of an accepted connection stopped the port
                     return
