@@ -2,6 +2,7 @@ import errno
 import os
 import socket
 from typing import Any, cast
+from unittest import mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -11,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -323,17 +325,50 @@ class DualStackEndpointTests(SynchronousTestCase):
             self.assertEqual([f for _, f, _ in _adopted(reactor)], [family])
 
     def test_a_host_without_ipv6_listens_for_ipv4_and_logs_it(self) -> None:
-        def create_server(address: tuple[str, int], *, family: int, **options: Any) -> socket.socket:
-            if family == socket.AF_INET6:
-                raise OSError(errno.EAFNOSUPPORT, "no IPv6")
-            return socket.create_server(("127.0.0.1", 0), family=family, backlog=options["backlog"])
+        def create_server(address: tuple[str, int], *, dualstack_ipv6: bool, **options: Any) -> socket.socket:
+            if dualstack_ipv6:
+                return self.without_dual_stack()
+            return socket.create_server(("127.0.0.1", 0), family=options["family"], backlog=options["backlog"])
+
+        def try_ipv6() -> None:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
 
         log = EventLoggingObserver()
         globalLogPublisher.addObserver(log)
         self.addCleanup(globalLogPublisher.removeObserver, log)
-        reactor = self.listen("::", create_server=create_server)
+        reactor = self.listen("::", create_server=create_server, try_ipv6=try_ipv6)
         self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET])
-        self.assertIn("no IPv6", str([event["log_format"] for event in log]))
+        self.assertEqual(
+            [formatEvent(event) for event in log], ["this host has no IPv6: listening on 0.0.0.0:0, for IPv4 only"]
+        )
+
+    def without_dual_stack(self) -> socket.socket:
+        """Raise what `socket.create_server` raises whenever `socket.has_dualstack_ipv6()` is false."""
+        with mock.patch.object(socket, "has_dualstack_ipv6", return_value=False):
+            return socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+
+    def refusal(self, problem: OSError | None) -> Failure:
+        """Return the failure to listen on `::`, if the system refuses a dual-stack socket with `problem`."""
+
+        def try_ipv6() -> None:
+            if problem is not None:
+                raise problem
+
+        endpoint = DualStackEndpoint(
+            MemoryReactorClock(),
+            "::",
+            1,
+            10,
+            create_server=lambda *_, **__: self.without_dual_stack(),
+            try_ipv6=try_ipv6,
+        )
+        failure: Failure = self.failureResultOf(endpoint.listen(self.factory()))
+        return failure
+
+    def test_a_dual_stack_socket_is_refused_for_its_true_reason(self) -> None:
+        problem = OSError(errno.EMFILE, "too many")
+        self.assertIs(self.refusal(problem).value, problem)
+        self.assertEqual(str(self.refusal(None).value), "dualstack_ipv6 not supported on this platform")
 
     def test_another_address_than_the_default_fails_if_its_family_is_missing(self) -> None:
         def create_server(*_: Any, **__: Any) -> socket.socket:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, execute
@@ -39,6 +40,12 @@ class SocketMaker(Protocol):
         """Return a bound and listening socket. Raises OSError."""
 
 
+def try_ipv6() -> None:
+    """Create a dual-stack socket and close it. Raises OSError; EAFNOSUPPORT: the host has no IPv6."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+
+
 @implementer(IStreamServerEndpoint)
 class DualStackEndpoint:
     """Listens on one TCP socket; on `::` it accepts IPv6 and IPv4 clients.
@@ -58,13 +65,16 @@ class DualStackEndpoint:
         *,
         reuse_port: bool = False,
         create_server: SocketMaker = socket.create_server,
+        try_ipv6: Callable[[], None] = try_ipv6,
     ) -> None:
+        """`try_ipv6` raises the OSError for which the host has no dual-stack socket."""
         self._reactor = reactor
         self._interface = interface
         self._port = port
         self._backlog = backlog
         self._reuse_port = reuse_port
         self._create_server = create_server
+        self._try_ipv6 = try_ipv6
 
     def __str__(self) -> str:
         return str(HostPort(self._interface, self._port))
@@ -82,8 +92,13 @@ class DualStackEndpoint:
     def _bound(self) -> socket.socket:
         try:
             return self._create(self._interface)
-        except OSError as problem:
-            if self._interface != ANY_IPV6 or problem.errno != errno.EAFNOSUPPORT:
+        except ValueError:  # create_server's only error for a dual-stack socket that the system refuses
+            try:
+                self._try_ipv6()
+            except OSError as problem:
+                if problem.errno != errno.EAFNOSUPPORT:
+                    raise
+            else:
                 raise
         self._log.warn(
             "this host has no IPv6: listening on {address}, for IPv4 only", address=HostPort(ANY_IPV4, self._port)

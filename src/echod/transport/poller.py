@@ -34,13 +34,10 @@ the reactor."""
 TURN = 0.002
 """Seconds after which the poller returns to the reactor, for timers and other descriptors."""
 
-ACCEPT_INTERVAL = 0.00005
-"""Seconds of events after which the poller looks at the accept queues again, within a batch. The default queue holds
-eleven connections, which a client on the same host can establish in a few hundred microseconds."""
-
-ALERT = 64
-"""Number of batches after an accept for which the poller looks at the accept queues between events: each look takes the
-time of a tenth of an echo, which a server of long connections need not pay."""
+SLICE = 2
+"""Number of events after which the poller looks at the accept queues again, within a batch. The default queue holds
+eleven connections, which a client on the same host can establish in a few hundred microseconds.
+A look takes the time of a tenth of an echo."""
 
 CROWD = 64
 """Number of ready descriptors up to which connections are accepted between them. If more are ready, the processor is
@@ -81,8 +78,8 @@ class Poller:
         """The events that each registered descriptor waits for."""
         self._ports: dict[int, FastPort] = {}
         """The ports among the connections, which wait for connections."""
-        self.batches_since_accept = ALERT
-        """Number of batches of events since a port accepted; the ports set it to 0."""
+        self.alert = 0
+        """Number of batches for which the poller looks at the accept queues between events; the ports set it."""
         self._unregistered: set[int] = set()
         """Numbers unregistered since the last epoll_wait, which a new descriptor may have by now."""
 
@@ -275,17 +272,22 @@ class Poller:
         return [] if self._epoll is None else self._epoll.poll(timeout, self._batch)
 
     def _serve_all(self, ready: list[tuple[int, int]]) -> None:
+        self._unregistered.clear()
+        if not self.alert:
+            self._serve_events(ready)
+            return
+        self.alert -= 1
+        if not SLICE < len(ready) <= CROWD:
+            self._serve_events(ready)
+            return
+        for start in range(0, len(ready), SLICE):
+            self._accept()
+            self._serve_events(ready[start : start + SLICE])
+
+    def _serve_events(self, ready: list[tuple[int, int]]) -> None:
         connections = self._connections
         unregistered = self._unregistered
-        unregistered.clear()
-        self.batches_since_accept += 1
-        accepting = self.batches_since_accept < ALERT and 1 < len(ready) <= CROWD
-        seconds = self._seconds
-        accept_at = seconds() + ACCEPT_INTERVAL
         for fd, event in ready:
-            if accepting and seconds() >= accept_at:
-                self._accept()
-                accept_at = seconds() + ACCEPT_INTERVAL
             if fd in unregistered:  # an earlier event of the batch ended it
                 continue
             descriptor = connections.get(fd)

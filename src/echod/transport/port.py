@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FastPort"]
 
+ALERT = 64
+"""Number of batches of events, after an accept, in which the poller looks at the accept queues between the events. A
+server of long connections does not pay for it."""
+
 
 class FastPort(Port):
     """A listening port whose connections are `FastConnection`s."""
@@ -37,7 +41,7 @@ class FastPort(Port):
         """
         most = self.numberAccepts
         while self.connected and (waiting := min(self._waiting(), most)):
-            self.reactor.batches_since_accept = 0
+            self.reactor.alert = ALERT
             for _ in range(waiting):
                 if self.disconnecting:  # the protocol of an accepted connection stopped the port
                     return
