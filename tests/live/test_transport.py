@@ -679,13 +679,13 @@ async def test_connections_are_accepted_between_the_events_of_a_batch(clients: C
             order.append("accepted")
 
     async with listening(lambda _: Ordered()) as here:
-        crowd = [clients(here) for _ in range(2 * SLICE + 1)]
+        crowd = [clients(here) for _ in range(3 * SLICE)]
         await until(lambda: len(here.protocols) == len(crowd))
         order.clear()
         for each in crowd:
             each.sendall(RECORD)
         await until(lambda: len(order) == len(crowd) + 1)
-        assert order == ["record"] * SLICE + ["accepted"] + ["record"] * (SLICE + 1)
+        assert order == ["record"] * SLICE + ["accepted"] + ["record"] * (2 * SLICE)
 
 
 @pytest_twisted.ensureDeferred

@@ -10,7 +10,7 @@ from twisted.python.usage import UsageError
 
 from echod.common.errors import ConfigurationError
 from echod.common.options import options_of
-from echod.serve.daemon import daemon, server_configuration
+from echod.serve.daemon import daemon_for_twistd, server_configuration
 from echod.serve.log_lines import json_observer
 from echod.server.config import ServerConfiguration
 
@@ -71,7 +71,7 @@ def json_log() -> FileLogObserver:
 def makeService(options: Options) -> Service:
     """Return the daemon for the parsed options. Raises SystemExit with one line."""
     try:
-        return daemon(options.configuration)
+        return daemon_for_twistd(options.configuration)
     except ConfigurationError as problem:
         raise SystemExit(f"twistd echod: {problem}") from None
 

@@ -25,52 +25,51 @@ class FastPort(Port):
 
     reactor: "Poller"
     transport = FastConnection  # type: ignore[assignment]  # Twisted accepts any callable with these arguments
+    numberAccepts = 0
+    """Number of accepts in one call of doRead; 0: the number of connections that wait, up to `most_accepts`."""
     on_full: Callable[[], None] = staticmethod(lambda: None)
     """Called if the accept queue is full when the port accepts: the kernel drops further handshakes."""
 
     def startListening(self) -> None:
         """Listen. Raises CannotListenError."""
         super().startListening()
-        self.numberAccepts = self.reactor.most_accepts  # Twisted begins with 100
+        self.numberAccepts = 0  # Twisted begins with 100
 
     def doRead(self) -> None:
-        """Accept the connections that wait, up to `numberAccepts`.
+        """Accept the connections that wait.
 
-        Reading the length of the queue takes a tenth of the time of an accept that finds the queue empty
-        (docs/performance.md).
+        Reading their number takes a tenth of the time of an accept that finds the queue empty (docs/performance.md).
         """
-        most = self.numberAccepts
-        while self.connected and (waiting := min(self._waiting(), most)):
-            self.reactor.alert = ALERT
-            for _ in range(waiting):
-                if self.disconnecting:  # the protocol of an accepted connection stopped the port
-                    return
-                try:
-                    # socket.socket.accept wraps this call and takes twice the time.
-                    descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
-                except BlockingIOError:  # another process accepted it
-                    return
-                except OSError:
-                    self._fail_to_accept()
-                    return
-                self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
-            most -= waiting
+        for _ in range(self.numberAccepts or self._waiting()):
+            if self.disconnecting:  # the protocol of an accepted connection stopped the port
+                return
+            try:
+                # socket.socket.accept wraps this call and takes twice the time.
+                descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
+            except BlockingIOError:
+                return
+            except OSError:
+                self._fail_to_accept()
+                return
+            self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
 
     def _waiting(self) -> int:
-        """Return the number of connections that wait; 1 if the system does not report it."""
+        """Return the number of connections to accept; 1 if the system does not report how many wait."""
         length = queue_length(self.socket)
         if length is None:
             return 1
         waiting, limit = length
+        if waiting:
+            self.reactor.alert = ALERT
         if waiting > limit:
             self.on_full()
-        return waiting
+        return min(waiting, self.reactor.most_accepts)
 
     def _fail_to_accept(self) -> None:
         """Let Twisted's accept meet the same error, handle it and log it."""
         self.numberAccepts = 1
         super().doRead()
-        self.numberAccepts = self.reactor.most_accepts
+        self.numberAccepts = 0
 
     def _serve(self, sock: socket.SocketType, client: tuple[Any, ...]) -> None:
         """Create the connection of an accepted socket, or close it. Exceptions of factory and protocol are logged."""
