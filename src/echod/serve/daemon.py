@@ -96,8 +96,8 @@ def _prepare_process() -> IDaemonReactor:
 
     sys.excepthook = one_line_excepthook
     use_monotonic_clock(installed)
-    # The objects of modules live as long as the process: a full collection would take about 15 ms to visit them all, a
-    # time in which the accept queue overflows.
+    # The objects of modules live as long as the process. A full collection visits them all, which takes 15 ms or more:
+    # meanwhile the accept queue overflows.
     installed.callWhenRunning(gc.freeze)
     return cast("IDaemonReactor", installed)
 
