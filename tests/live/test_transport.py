@@ -34,10 +34,11 @@ from twisted.python.failure import Failure
 
 from echod.server.accept_pause import PAUSE, AcceptPause
 from echod.transport import background_reactor, fast_reactor
+from echod.transport.accept_queue import AcceptQueue, accept_queue
 from echod.transport.background import BURST
 from echod.transport.connection import FastConnection
-from echod.transport.poller import LULL, TURN, Poller
-from echod.transport.port import MOST_ACCEPTS, FastPort
+from echod.transport.poller import CROWD, LULL, SLICE, TURN, Poller
+from echod.transport.port import FastPort
 from tests.support.certificates import Authority
 from tests.support.live import running
 from tests.support.processes import abort
@@ -428,6 +429,7 @@ async def test_an_old_event_does_not_reach_the_next_user_of_the_number(clients: 
         newcomer = clients(here)
         first, second = here.protocols[0].transport.fileno(), here.protocols[1].transport.fileno()
         # A batch of events in which the second connection ends the first, and the newcomer gets its number.
+        here.poller.alert = 0  # or the newcomer would be accepted before it
         here.poller._serve_all([(second, EPOLLIN), (here.port.fileno(), EPOLLIN), (first, EPOLLERR | EPOLLHUP)])
         assert here.protocols[0].reason is not None
         assert here.protocols[2].transport.fileno() == first
@@ -638,37 +640,93 @@ async def test_timers_run_while_connections_are_busy(clients: Connect) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_burst_is_accepted_in_batches(clients: Connect) -> None:
+async def test_all_waiting_connections_are_accepted_at_once(clients: Connect) -> None:
     async with listening(lambda _: RecordingEcho()) as here:
-        assert here.port.numberAccepts == 1
-        crowd = [clients(here) for _ in range(40)]
-        await until(lambda: len(here.protocols) == 40)
-        assert 1 <= here.port.numberAccepts <= MOST_ACCEPTS
+        here.port.stopReading()
+        crowd = [clients(here) for _ in range(30)]
+        here.port.doRead()
+        assert len(here.protocols) == 30
+        here.port.startReading()
         for each in crowd[::13]:
             assert await echoes(each)
-        numbers = []
-        for _ in range(6):
-            crowd.append(clients(here))
-            await until(lambda: len(here.protocols) == len(crowd))
-            numbers.append(here.port.numberAccepts)
-        assert numbers[-1] <= 2
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_number_of_accepts_follows_the_arrivals(clients: Connect) -> None:
+async def test_the_number_of_accepts_at_a_time_is_bounded(clients: Connect) -> None:
     async with listening(lambda _: RecordingEcho()) as here:
         here.port.stopReading()
-        for _ in range(30):
+        for _ in range(Poller.most_accepts + 5):
             clients(here)
         taken = []
-        while len(here.protocols) < 30:
+        for _ in range(3):
             before = len(here.protocols)
             here.port.doRead()
             taken.append(len(here.protocols) - before)
-        assert taken == [1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 2]
-        assert here.port.numberAccepts == 2
+        assert taken == [Poller.most_accepts, 5, 0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_are_accepted_between_the_events_of_a_batch(clients: Connect) -> None:
+    order: list[str] = []
+
+    class Ordered(RecordingEcho):
+        def dataReceived(self, data: bytes) -> None:
+            order.append("record")
+            if len(order) == 1:
+                clients(here)
+
+        def connectionMade(self) -> None:
+            order.append("accepted")
+
+    async with listening(lambda _: Ordered()) as here:
+        crowd = [clients(here) for _ in range(3 * SLICE)]
+        await until(lambda: len(here.protocols) == len(crowd))
+        order.clear()
+        for each in crowd:
+            each.sendall(RECORD)
+        await until(lambda: len(order) == len(crowd) + 1)
+        assert order == ["record"] * SLICE + ["accepted"] + ["record"] * (2 * SLICE)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_crowd_is_served_before_more_is_accepted(clients: Connect) -> None:
+    order: list[str] = []
+
+    class Ordered(RecordingEcho):
+        def dataReceived(self, data: bytes) -> None:
+            order.append("record")
+            if len(order) == 1:
+                clients(here)
+
+        def connectionMade(self) -> None:
+            order.append("accepted")
+
+    async with listening(lambda _: Ordered()) as here:
+        crowd = [clients(here) for _ in range(CROWD + 1)]
+        await until(lambda: len(here.protocols) == CROWD + 1)
+        order.clear()
+        for each in crowd:
+            each.sendall(RECORD)
+        await until(lambda: len(order) == CROWD + 2)
+        assert order == ["record"] * (CROWD + 1) + ["accepted"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_queue_is_reported_when_the_port_accepts(clients: Connect) -> None:
+    full: list[AcceptQueue | None] = []
+    async with listening(lambda _: RecordingEcho(), backlog=3) as here:
+        here.port.on_full = lambda: full.append(accept_queue(here.port.socket))
+        here.port.stopReading()
+        clients(here)
         here.port.doRead()
-        assert here.port.numberAccepts == 1
+        for _ in range(4):
+            clients(here)
+        late = socket.socket()
+        late.setblocking(False)
+        late.connect_ex(("127.0.0.1", here.port.getHost().port))  # the kernel drops its SYN
+        here.port.doRead()
+        late.close()
+    assert full == [AcceptQueue(waiting=4, limit=3, dropped=1)]
 
 
 @pytest_twisted.ensureDeferred

@@ -157,16 +157,6 @@ def test_port_in_use(tmp_path: Path, how: str) -> None:
     assert "Traceback" not in output
 
 
-def test_port_in_use_with_daemonizing_twistd(tmp_path: Path) -> None:
-    with socket.create_server(("::", 0), family=socket.AF_INET6) as other:
-        started = run(str(BIN / "twistd"), "echod", "--port", str(other.getsockname()[1]), cwd=tmp_path)
-    assert started.returncode == 1
-    assert "cannot listen" in started.stdout + started.stderr
-    assert not (tmp_path / "twistd.pid").exists()
-    # The parent of twistd exits first; the child writes the reason to its log later.
-    until(lambda: "echod: cannot listen" in (tmp_path / "twistd.log").read_text())
-
-
 def test_twistd_daemonizes(tmp_path: Path) -> None:
     port = free_port()
     assert run(str(BIN / "twistd"), "echod", "--port", str(port), cwd=tmp_path).returncode == 0

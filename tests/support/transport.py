@@ -78,10 +78,10 @@ class RecordingFactory(Factory):
 class Listener:
     """A listening port of the fast transport, with its poller and factory."""
 
-    def __init__(self, build: Callable[[IAddress | None], Protocol | None], poller: Poller) -> None:
+    def __init__(self, build: Callable[[IAddress | None], Protocol | None], poller: Poller, backlog: int) -> None:
         self.factory = RecordingFactory(build)
         self.poller = poller
-        self.port: FastPort = self.poller.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.port: FastPort = self.poller.listenTCP(0, self.factory, backlog, interface="127.0.0.1")
 
     @property
     def number(self) -> int:
@@ -96,10 +96,10 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    build: Callable[[IAddress | None], Protocol | None], poller: Poller | None = None
+    build: Callable[[IAddress | None], Protocol | None], poller: Poller | None = None, *, backlog: int = 128
 ) -> AsyncIterator[Listener]:
     """Listen inside the block, on `poller` or on a new one; afterwards abort the connections that are open."""
-    listener = Listener(build, poller or Poller(reactor))
+    listener = Listener(build, poller or Poller(reactor), backlog)
     try:
         yield listener
     finally:

@@ -156,12 +156,12 @@ class ServerConfigurationTests(SynchronousTestCase):
         made = from_toml("port = 4000\nbacklog = 20\nkeep-alive = true", ("port", "5000"), ("keep-alive", "false"))
         self.assertEqual(made, ServerConfiguration(port=5000, backlog=20))
 
-    def test_listen_takes_the_place_of_port_interface_and_backlog(self) -> None:
+    def test_listen_takes_the_place_of_port_and_interface(self) -> None:
         self.assertEqual(from_toml("port = 4000", ("listen", "tcp:1")), ServerConfiguration(listen=("tcp:1",)))
         self.assertEqual(from_toml('listen = ["tcp:1"]', ("port", "5")), ServerConfiguration(port=5))
         for given, other in (
             ((("listen", "tcp:1"), ("port", "5")), "port"),
-            ((("backlog", "5"), ("listen", "tcp:1")), "backlog"),
+            ((("interface", "::1"), ("listen", "tcp:1")), "interface"),
         ):
             with self.assertRaises(ConfigurationError) as refused:
                 from_words(*given)

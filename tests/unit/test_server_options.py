@@ -56,7 +56,7 @@ class ServerOptionTests(SynchronousTestCase):
     def test_exclusions(self) -> None:
         self.assertEqual(
             {each.name: each.excludes for each in options_of(ServerConfiguration) if each.excludes},
-            {"stream": ("record-size", "keep-alive"), "listen": ("port", "interface", "backlog", "reuse-port")},
+            {"stream": ("record-size", "keep-alive"), "listen": ("port", "interface", "reuse-port")},
         )
 
     def test_ranges(self) -> None:

@@ -1,15 +1,19 @@
 import errno
 import os
 import socket
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint, IStreamServerEndpointStringParser
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.plugin import getPlugins
+from twisted.python.failure import Failure
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -88,8 +92,12 @@ class ServiceTestCase(SynchronousTestCase):
     def factory(self) -> EchoFactory:
         return EchoFactory(server_context(self.clock, self.connections, self.observer), "test")
 
-    def service(self, *results: "Deferred[Any]") -> EchoService:
-        listeners = [Listener(f"test {n}", MemoryEndpoint(d), self.factory()) for n, d in enumerate(results)]
+    def service(self, *results: "Deferred[Any]", kind: str = "") -> EchoService:
+        listeners = [
+            Listener(f"test {n}", MemoryEndpoint(result), factory, [factory], kind=kind)
+            for n, result in enumerate(results)
+            for factory in [self.factory()]
+        ]
         return EchoService(
             listeners,
             self.connections,
@@ -144,6 +152,12 @@ class ListeningTests(ServiceTestCase):
             service.privilegedStartService()
         self.assertEqual(str(refused.exception), f"cannot listen on test 1: {os.strerror(errno.EADDRINUSE).lower()}")
         self.assertFalse(port.listening)
+
+    def test_the_log_says_what_the_connections_of_a_listener_begin_with(self) -> None:
+        service = self.service(succeed(MemoryPort()), kind="TLS")
+        service.startService()
+        self.assertEqual([formatEvent(event) for event in self.log], ["listening on 192.0.2.1:3005 (TLS)"])
+        self.successResultOf(service.stopService())
 
     def test_the_error_of_a_failure_without_an_error_number(self) -> None:
         with self.assertRaises(ListenError) as refused:
@@ -311,17 +325,50 @@ class DualStackEndpointTests(SynchronousTestCase):
             self.assertEqual([f for _, f, _ in _adopted(reactor)], [family])
 
     def test_a_host_without_ipv6_listens_for_ipv4_and_logs_it(self) -> None:
-        def create_server(address: tuple[str, int], *, family: int, **options: Any) -> socket.socket:
-            if family == socket.AF_INET6:
-                raise OSError(errno.EAFNOSUPPORT, "no IPv6")
-            return socket.create_server(("127.0.0.1", 0), family=family, backlog=options["backlog"])
+        def create_server(address: tuple[str, int], *, dualstack_ipv6: bool, **options: Any) -> socket.socket:
+            if dualstack_ipv6:
+                return self.without_dual_stack()
+            return socket.create_server(("127.0.0.1", 0), family=options["family"], backlog=options["backlog"])
+
+        def try_ipv6() -> None:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
 
         log = EventLoggingObserver()
         globalLogPublisher.addObserver(log)
         self.addCleanup(globalLogPublisher.removeObserver, log)
-        reactor = self.listen("::", create_server=create_server)
+        reactor = self.listen("::", create_server=create_server, try_ipv6=try_ipv6)
         self.assertEqual([family for _, family, _ in _adopted(reactor)], [socket.AF_INET])
-        self.assertIn("no IPv6", str([event["log_format"] for event in log]))
+        self.assertEqual(
+            [formatEvent(event) for event in log], ["this host has no IPv6: listening on 0.0.0.0:0, for IPv4 only"]
+        )
+
+    def without_dual_stack(self) -> socket.socket:
+        """Raise what `socket.create_server` raises whenever `socket.has_dualstack_ipv6()` is false."""
+        with mock.patch.object(socket, "has_dualstack_ipv6", return_value=False):
+            return socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+
+    def refusal(self, problem: OSError | None) -> Failure:
+        """Return the failure to listen on `::`, if the system refuses a dual-stack socket with `problem`."""
+
+        def try_ipv6() -> None:
+            if problem is not None:
+                raise problem
+
+        endpoint = DualStackEndpoint(
+            MemoryReactorClock(),
+            "::",
+            1,
+            10,
+            create_server=lambda *_, **__: self.without_dual_stack(),
+            try_ipv6=try_ipv6,
+        )
+        failure: Failure = self.failureResultOf(endpoint.listen(self.factory()))
+        return failure
+
+    def test_a_dual_stack_socket_is_refused_for_its_true_reason(self) -> None:
+        problem = OSError(errno.EMFILE, "too many")
+        self.assertIs(self.refusal(problem).value, problem)
+        self.assertEqual(str(self.refusal(None).value), "dualstack_ipv6 not supported on this platform")
 
     def test_another_address_than_the_default_fails_if_its_family_is_missing(self) -> None:
         def create_server(*_: Any, **__: Any) -> socket.socket:
@@ -356,8 +403,46 @@ class AssemblyTests(SynchronousTestCase):
         configuration = ServerConfiguration(transport="stock", listen=("tcp:1:backlog=7", r"tcp6:2:interface=\:\:1"))
         service = make_service(configuration, reactor)
         service.startService()
-        self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 50, "::1")])
+        self.assertEqual([(s[0], s[2], s[3]) for s in reactor.tcpServers], [(1, 7, ""), (2, 10, "::1")])
         self.successResultOf(service.stopService())
+
+    def backlogs(self, *listen: str, backlog: int = 10) -> list[int]:
+        """Return the backlogs with which these endpoints listen."""
+        reactor: Any = MemoryReactorClock()
+        service = make_service(ServerConfiguration(transport="stock", listen=listen, backlog=backlog), reactor)
+        service.startService()
+        self.successResultOf(service.stopService())
+        return [*(each[2] for each in reactor.tcpServers), *(each[2] for each in reactor.unixServers)]
+
+    def test_the_backlog_applies_to_endpoints_that_have_none(self) -> None:
+        self.assertEqual(self.backlogs("tcp6:3005"), [10])
+        self.assertEqual(
+            self.backlogs("tcp:1", "tcp6:2", "haproxy:tcp6:3", "unix:/run/echo.sock", backlog=20), [20] * 4
+        )
+
+    def test_an_endpoints_own_backlog_counts(self) -> None:
+        keywords = ("tcp:1:backlog=7", "tcp6:2:backlog=8", "haproxy:tcp:3:backlog=9", "unix:/run/echo.sock:backlog=6")
+        self.assertEqual(self.backlogs(*keywords, backlog=20), [7, 8, 9, 6])
+        self.assertEqual(self.backlogs("tcp:1:127.0.0.1:7", "tcp6:2:8", backlog=20), [7, 8])
+
+    def warnings_of(self, **options: Any) -> list[str]:
+        """Return the log lines of a daemon with the inherited socket `echo`, which is made and does not listen."""
+        log = EventLoggingObserver()
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
+        parser = next(each for each in getPlugins(IStreamServerEndpointStringParser) if each.prefix == "systemd")
+        self.patch(parser, "_sddaemon", ListenFDs([5], ("echo",)))
+        make_service(ServerConfiguration(transport="stock", **options), cast("Any", MemoryReactorClock()))
+        return [formatEvent(event) for event in log]
+
+    def test_a_backlog_without_effect_is_logged(self) -> None:
+        inherited = "systemd:domain=INET6:name=echo"
+        self.assertEqual(
+            self.warnings_of(listen=(inherited, f"haproxy:{inherited}"), backlog=20),
+            ["backlog: 20 has no effect: inherited sockets have the backlog of their socket unit (Backlog=)"],
+        )
+        self.assertEqual(self.warnings_of(listen=(inherited,)), [])
+        self.assertEqual(self.warnings_of(listen=(inherited, "tcp6:1"), backlog=20), [])
 
     def test_the_default_is_one_dual_stack_socket(self) -> None:
         reactor: Any = MemoryReactorClock()
@@ -375,7 +460,7 @@ class AssemblyTests(SynchronousTestCase):
         transport.connect(reactor.tcpServers[0][1].buildProtocol(None))
         transport.fin()
         self.assertEqual(observer.reasons, [CloseReason.HEALTH_CHECK])
-        self.assertEqual(observer.summaries[0].listener, "tcp:1")
+        self.assertEqual(observer.summaries[0].listener, "0.0.0.0:1")
 
 
 def _adopted(reactor: MemoryReactorClock) -> list[tuple[int, int, object]]:

@@ -1,6 +1,7 @@
 """The daemon in this process, from its configuration: shared by `twistd echod`, `echod serve` and etc/echod.tac."""
 
 import atexit
+import gc
 import getopt
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from twisted.application.service import Application, Service
 from twisted.python.components import Componentized
 
+from echod.cli.daemonizing import ReportingService
 from echod.cli.process import (
     descriptor_limit,
     error_line,
@@ -134,8 +136,9 @@ def daemon(configuration: ServerConfiguration, log: DaemonLog | None) -> Service
     _close_after_shutdown(reactor, refusals, logs)
     _handle_signals(reactor, service, reopen, log)
     if configuration.admin is None or totals is None:
-        return LoggedService(service, logs)
-    return LoggedService(_with_admin(configuration.admin, reactor, sockets, service, totals, logs), logs)
+        return LoggedService(ReportingService(reactor, service), logs)
+    with_admin = _with_admin(configuration.admin, reactor, sockets, service, totals, logs)
+    return LoggedService(ReportingService(reactor, with_admin), logs)
 
 
 def _prepare_process() -> IDaemonReactor:
@@ -144,6 +147,9 @@ def _prepare_process() -> IDaemonReactor:
 
     sys.excepthook = one_line_excepthook
     use_monotonic_clock(installed)
+    # The objects of modules live as long as the process. A full collection visits them all, which takes 15 ms or more:
+    # meanwhile the accept queue overflows.
+    installed.callWhenRunning(gc.freeze)
     return cast("IDaemonReactor", installed)
 
 

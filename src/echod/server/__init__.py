@@ -6,9 +6,9 @@ endpoint of another Twisted program. docs/embedding.md has an example of each.
 Where things are: `config` has the options; `exchange` and `exchange_states` the state machine of a connection;
 `protocol` and `tls` the protocols that carry out its actions over TCP and over TLS; `deadlines` their deadlines;
 `factory` the factory of one listener; `connections` the open connections; `admission` the limits and the access list;
-`proxy` and `proxy_header` the PROXY protocol; `listeners`, `accept_pause` and `port_close` the listening sockets;
-`service` the daemon as a Twisted service, and `assembly` the function that assembles it; `summary` and `observer` the
-report of each connection; `supervisor` the notifications to systemd.
+`proxy` and `proxy_header` the PROXY protocol; `listeners`, `accept_pause`, `accept_overflow` and `port_close` the
+listening sockets; `service` the daemon as a Twisted service, and `assembly` the function that assembles it; `summary`
+and `observer` the report of each connection; `supervisor` the notifications to systemd.
 """
 
 from echod.server.assembly import make_service

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from echod.server.admission import Admission
-from echod.server.config import PROXIED, ServerConfiguration, is_proxied
+from echod.server.config import DEFAULT_BACKLOG, PROXIED, ServerConfiguration, is_proxied
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
@@ -42,13 +42,19 @@ class IDaemonReactor(IReactorCore, IReactorTCP, IReactorSocket, IReactorTime):
 class _ListenerOptions:
     """The options of one listener: its endpoint, and the protocols of its connections."""
 
-    name: str
+    text: str
+    """As in `Listener`."""
     endpoint: IStreamServerEndpoint
     tls: bool
     proxied: bool = False
     """Whether each connection begins with a PROXY header."""
     inherited: bool = False
     """As in `Listener`."""
+
+    @property
+    def kind(self) -> str:
+        """As in `Listener`."""
+        return ", ".join([*(["PROXY protocol"] if self.proxied else []), *(["TLS"] if self.tls else [])])
 
 
 def listener_reactor(configuration: ServerConfiguration, reactor: IDaemonReactor) -> IDaemonReactor:
@@ -101,12 +107,19 @@ def make_service(
 
 
 def _listener_options(configuration: ServerConfiguration, reactor: IDaemonReactor) -> list[_ListenerOptions]:
-    listeners = [_from_string(reactor, each, tls=False) for each in configuration.listen]
+    backlog = configuration.backlog
+    listeners = [_from_string(reactor, each, backlog, tls=False) for each in configuration.listen]
     if not listeners:
         listeners.append(_dual_stack(reactor, configuration, configuration.port, tls=False))
     if configuration.tls_port is not None:
         listeners.append(_dual_stack(reactor, configuration, configuration.tls_port, tls=True))
-    return listeners + [_from_string(reactor, each, tls=True) for each in configuration.tls_listen]
+    listeners += [_from_string(reactor, each, backlog, tls=True) for each in configuration.tls_listen]
+    if backlog != DEFAULT_BACKLOG and all(each.inherited for each in listeners):
+        Logger(namespace=__name__).warn(
+            "backlog: {backlog} has no effect: inherited sockets have the backlog of their socket unit (Backlog=)",
+            backlog=backlog,
+        )
+    return listeners
 
 
 def _dual_stack(
@@ -117,11 +130,11 @@ def _dual_stack(
     return _ListenerOptions(str(endpoint), endpoint, tls)
 
 
-def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerOptions:
+def _from_string(reactor: IDaemonReactor, text: str, backlog: int, *, tls: bool) -> _ListenerOptions:
     inner = text.removeprefix(PROXIED)
     return _ListenerOptions(
-        name=text,
-        endpoint=endpoint_from_string(reactor, inner),
+        text=text,
+        endpoint=endpoint_from_string(reactor, inner, backlog),
         tls=tls,
         proxied=is_proxied(text),
         inherited=inner.startswith(_INHERITED),
@@ -129,11 +142,22 @@ def _from_string(reactor: IDaemonReactor, text: str, *, tls: bool) -> _ListenerO
 
 
 def _listener(context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None) -> Listener:
-    echo = EchoFactory(context, options.name, TLSEchoProtocol if options.tls else EchoProtocol)
+    echo = EchoFactory(context, options.text, TLSEchoProtocol if options.tls else EchoProtocol)
+    echoes = [echo]
     factory = _with_tls(echo, options, tls)
     if options.proxied:
-        factory = ProxiedFactory(context, echo, clients=_with_tls(echo.of_clients(), options, tls), own=factory)
-    return Listener(options.name, options.endpoint, factory, options.inherited)
+        of_clients = echo.of_clients()
+        echoes.append(of_clients)
+        factory = ProxiedFactory(context, echo, clients=_with_tls(of_clients, options, tls), own=factory)
+    return Listener(
+        text=options.text,
+        endpoint=options.endpoint,
+        factory=factory,
+        echoes=echoes,
+        kind=options.kind,
+        backlog_setting="Backlog= in its socket unit" if options.inherited else "--backlog",
+        inherited=options.inherited,
+    )
 
 
 def _with_tls(echo: EchoFactory, options: _ListenerOptions, tls: ServerTLS | None) -> IProtocolFactory:

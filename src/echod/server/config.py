@@ -18,7 +18,16 @@ from echod.common.option_types import (
 )
 from echod.common.options import check_options, option
 
-__all__ = ["CHECK_TIME", "LINGER", "PROXIED", "QUIET", "ExchangeRules", "ServerConfiguration", "is_proxied"]
+__all__ = [
+    "CHECK_TIME",
+    "DEFAULT_BACKLOG",
+    "LINGER",
+    "PROXIED",
+    "QUIET",
+    "ExchangeRules",
+    "ServerConfiguration",
+    "is_proxied",
+]
 
 CHECK_TIME = 3.0
 """Seconds from accept within which a connection that ends before a byte of a record is a health check.
@@ -27,6 +36,8 @@ A check ends as soon as its connect, its PROXY header or its TLS handshake has s
 retransmission after the initial timeout of 1 s (RFC 6298 section 2), and are less than the timeouts of most clients, so
 that a client that waits in vain and gives up is not a check.
 """
+DEFAULT_BACKLOG = 10
+"""Connections. The queue holds one more (Linux)."""
 
 LINGER = 2.0
 """Seconds for which input is discarded after the last echo, before the server closes.
@@ -80,7 +91,11 @@ class ServerConfiguration:
 
     port: int = option(DEFAULT_PORT, PORT, "TCP port to listen on", short="p")
     interface: str = option("::", Address(), "address to listen on; :: accepts IPv6 and IPv4 clients")
-    backlog: int = option(10, Integer(1, 65535), "length of the queue of connections to accept (listen(2))")
+    backlog: int = option(
+        DEFAULT_BACKLOG,
+        Integer(1, 65535),
+        "length of the queue of connections to accept (listen(2)); also of endpoints that do not say backlog=",
+    )
     record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
     timeout: float = option(30.0, Seconds(), "seconds to wait for a complete record")
     keep_alive: bool = option(False, Flag(), "echo record after record until the client closes")
@@ -93,8 +108,8 @@ class ServerConfiguration:
     listen: tuple[str, ...] = option(
         (),
         ListOf(Text("ENDPOINT")),
-        "Twisted server endpoint to listen on, such as tcp6:3005:backlog=10; repeatable",
-        excludes=("port", "interface", "backlog", "reuse_port"),
+        "Twisted server endpoint to listen on, such as tcp6:3005 or unix:/run/echod/echo.sock; repeatable",
+        excludes=("port", "interface", "reuse_port"),
     )
     tls_port: int | None = option(None, PORT, "TCP port to listen on for TLS, as well")
     tls_listen: tuple[str, ...] = option(

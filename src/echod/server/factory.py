@@ -39,9 +39,9 @@ class EchoFactory(Factory):
     _log = Logger()
 
     def __init__(self, context: ServerContext, listener: str, protocol: type[EchoProtocol] = EchoProtocol) -> None:
-        """`listener` is the listener's name in summaries."""
         self._context = context
-        self._listener = listener
+        self.listener = listener
+        """The listener's name in summaries. It is an address, which may be known only when the listener listens."""
         self._protocol = protocol
         self._notify = context.observer.connection_ended
         self.clock = context.clock
@@ -72,7 +72,7 @@ class EchoFactory(Factory):
     def of_clients(self) -> Self:
         """Return a factory for the same listener's connections of clients that a proxy names: none is a check."""
         context = replace(self._context, rules=replace(self.rules, check_time=0.0))
-        return type(self)(context, self._listener, self._protocol)
+        return type(self)(context, self.listener, self._protocol)
 
     def buildProtocol(self, addr: IAddress | None) -> EchoProtocol | None:
         """Make the protocol of the client at `addr`. None: the client is refused, and Twisted closes its socket."""
@@ -90,7 +90,7 @@ class EchoFactory(Factory):
         self._report(
             ConnectionSummary(
                 peer=peer,
-                listener=self._listener,
+                listener=self.listener,
                 reason=reason,
                 records=0,
                 bytes_received=bytes_received,
@@ -114,7 +114,7 @@ class EchoFactory(Factory):
         self._report(
             ConnectionSummary(
                 peer=connection.peer,
-                listener=self._listener,
+                listener=self.listener,
                 reason=reason,
                 records=connection.records,
                 bytes_received=connection.bytes_received,

@@ -1,7 +1,9 @@
 """Listening sockets: the dual-stack endpoint, and endpoints from Twisted's endpoint strings."""
 
+import contextlib
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, execute
@@ -25,6 +27,10 @@ ANY_IPV6 = "::"
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interface
 
 
+_WITH_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "tls", "unix"})
+"""Twisted's kinds of endpoints that have a backlog."""
+
+
 class SocketMaker(Protocol):
     """The signature of `socket.create_server`, with the parameters that are used."""
 
@@ -32,6 +38,12 @@ class SocketMaker(Protocol):
         self, address: tuple[str, int], *, family: int, backlog: int, reuse_port: bool, dualstack_ipv6: bool
     ) -> socket.socket:
         """Return a bound and listening socket. Raises OSError."""
+
+
+def try_ipv6() -> None:
+    """Create a dual-stack socket and close it. Raises OSError; EAFNOSUPPORT: the host has no IPv6."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 
 
 @implementer(IStreamServerEndpoint)
@@ -53,13 +65,16 @@ class DualStackEndpoint:
         *,
         reuse_port: bool = False,
         create_server: SocketMaker = socket.create_server,
+        try_ipv6: Callable[[], None] = try_ipv6,
     ) -> None:
+        """`try_ipv6` raises the OSError for which the host has no dual-stack socket."""
         self._reactor = reactor
         self._interface = interface
         self._port = port
         self._backlog = backlog
         self._reuse_port = reuse_port
         self._create_server = create_server
+        self._try_ipv6 = try_ipv6
 
     def __str__(self) -> str:
         return str(HostPort(self._interface, self._port))
@@ -77,8 +92,13 @@ class DualStackEndpoint:
     def _bound(self) -> socket.socket:
         try:
             return self._create(self._interface)
-        except OSError as problem:
-            if self._interface != ANY_IPV6 or problem.errno != errno.EAFNOSUPPORT:
+        except ValueError:  # create_server's only error for a dual-stack socket that the system refuses
+            try:
+                self._try_ipv6()
+            except OSError as problem:
+                if problem.errno != errno.EAFNOSUPPORT:
+                    raise
+            else:
                 raise
         self._log.warn(
             "this host has no IPv6: listening on {address}, for IPv4 only", address=HostPort(ANY_IPV4, self._port)
@@ -98,13 +118,22 @@ class DualStackEndpoint:
         )
 
 
-def endpoint_from_string(reactor: object, description: str) -> IStreamServerEndpoint:
+def endpoint_from_string(reactor: object, description: str, backlog: int | None = None) -> IStreamServerEndpoint:
     """Return the endpoint of a Twisted endpoint string, without the prefix `haproxy:`, which `assembly` handles.
 
-    Raises ConfigurationError for a string that Twisted cannot parse.
+    `backlog` applies if the string has none; None: Twisted's default. Raises ConfigurationError for a string that
+    Twisted cannot parse.
     """
+    kind, _, rest = description.partition(":")
+    endpoint: IStreamServerEndpoint
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+        if backlog is not None and kind in _WITH_BACKLOG:
+            # Of two keywords Twisted takes the second, so the string's own backlog counts. With a backlog by position
+            # the keyword is a TypeError.
+            with contextlib.suppress(TypeError):
+                endpoint = serverFromString(reactor, f"{kind}:backlog={backlog}:{rest}")
+                return endpoint
+        endpoint = serverFromString(reactor, description)
     except Exception as problem:  # Twisted and its endpoint plugins raise many types
         hint = " (a colon in an address is written \\:)" if "::" in description else ""
         raise ConfigurationError(f"{description!r} is not a server endpoint: {problem}{hint}") from None

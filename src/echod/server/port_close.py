@@ -47,7 +47,7 @@ def close_without_loss(port: IListeningPort) -> None:
     closing: Any = port
     if sys.platform == "linux" and closing.addressFamily in (socket.AF_INET, socket.AF_INET6):
         _drop_new_clients(closing.socket)
-    closing.numberAccepts = _ALL  # the port adapts it to recent accepts: it is 1 after a quiet time
+    closing.numberAccepts = _ALL
     closing.doRead()
     # stopListening would do the same in the next turn, when the queue may have new connections.
     closing.stopReading()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -19,8 +20,10 @@ from twisted.python.failure import Failure
 
 from echod.common.addresses import host_port
 from echod.common.errors import ConfigurationError, ListenError
+from echod.server.accept_overflow import warn_of_overflows
 from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
+from echod.server.factory import EchoFactory
 from echod.server.port_close import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
@@ -32,9 +35,16 @@ __all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
 class Listener:
     """An endpoint, and the factory for its clients' connections."""
 
-    name: str
+    text: str
+    """The listener as the configuration has it, for errors. Once it listens, its name is its address."""
     endpoint: IStreamServerEndpoint
     factory: IProtocolFactory
+    echoes: Sequence[EchoFactory]
+    """The factories that report its connections, under the listener's name."""
+    kind: str = ""
+    """What its connections begin with, such as "TLS", for the log; empty: the exchange itself."""
+    backlog_setting: str = "--backlog"
+    """What sets the length of its queue, for the log."""
     inherited: bool = False
     """Whether another process keeps the socket too: its queue of connections then outlasts the daemon."""
 
@@ -161,7 +171,7 @@ class EchoService(Service):
     @property
     def listening_addresses(self) -> list[str]:
         """The addresses on which the daemon listens."""
-        return [listening_address(each.port, each.listener.name) for each in self._ports]
+        return [listening_address(each.port, each.listener.text) for each in self._ports]
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -169,7 +179,7 @@ class EchoService(Service):
 
         def fail(failure: Failure) -> None:
             nonlocal failed
-            failed = ListenError(f"cannot listen on {listener.name}: {system_error_text(failure.value)}")
+            failed = ListenError(f"cannot listen on {listener.text}: {system_error_text(failure.value)}")
             if not starting:  # the endpoint failed after the call, so no caller can catch the error
                 self._log.critical("{problem}", problem=failed)
                 self._give_up()
@@ -182,7 +192,12 @@ class EchoService(Service):
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
         self._ports.append(_OpenListener(listener, port, AcceptPause(port, self._clock)))
-        self._log.info("listening on {address}", address=listening_address(port, listener.name))
+        address = listening_address(port, listener.text)
+        for echo in listener.echoes:
+            echo.listener = address
+        warn_of_overflows(port, address, listener.backlog_setting)
+        kind = f" ({listener.kind})" if listener.kind else ""
+        self._log.info("listening on {address}{kind}", address=address, kind=kind)
 
     def _stop_listening(self) -> "Deferred[None]":
         ports, self._ports = self._ports, []
@@ -202,10 +217,16 @@ async def _close(listener: _OpenListener) -> None:
         await stopping
 
 
-def listening_address(port: IListeningPort, name: str) -> str:
-    """Return the address of `port` for display; `name` if the port has no host, as a Unix socket."""
-    address = host_port(port.getHost())
-    return str(address) if address.host else name
+def listening_address(port: IListeningPort, text: str) -> str:
+    """Return the address of `port` for display: host and port, or the path of a Unix socket; `text` for any other.
+
+    A name of Linux's abstract namespace begins with @.
+    """
+    bound = port.getHost()
+    if isinstance(bound, UNIXAddress) and bound.name:
+        return os.fsdecode(bound.name).replace("\0", "@")
+    address = host_port(bound)
+    return str(address) if address.host else text
 
 
 def system_error_text(problem: BaseException | None) -> str:

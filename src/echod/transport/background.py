@@ -25,8 +25,8 @@ class BackgroundPoller(Poller):
     kernel's queues. Delayed calls of protocols run in the reactor and are not counted.
     """
 
-    _batch = 1
-    """One event at a time, so that the clock is read after each."""
+    _batch = most_accepts = 1
+    """One event and one accept at a time, so that the clock is read after each."""
 
     def __init__(self, reactor: Any) -> None:
         """`reactor` provides IReactorFDSet and IReactorTime."""

@@ -1,11 +1,13 @@
 """Listening TCP ports of the fast transport."""
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Port
 from twisted.python import log
 
+from echod.transport.accept_queue import queue_length
 from echod.transport.connection import FastConnection
 
 if TYPE_CHECKING:
@@ -13,11 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FastPort"]
 
-MOST_ACCEPTS = 64
-"""Maximum number of accepts in one call of doRead; open connections are served between the calls."""
-
-FULL_TIMES = 4
-"""Number of calls of doRead that use all their accepts before `numberAccepts` is doubled."""
+ALERT = 64
+"""Number of batches of events, after an accept, in which the poller looks at the accept queues between the events. A
+server of long connections does not pay for it."""
 
 
 class FastPort(Port):
@@ -25,38 +25,51 @@ class FastPort(Port):
 
     reactor: "Poller"
     transport = FastConnection  # type: ignore[assignment]  # Twisted accepts any callable with these arguments
-    numberAccepts = 1
-    _times_full = 0
+    numberAccepts = 0
+    """Number of accepts in one call of doRead; 0: the number of connections that wait, up to `most_accepts`."""
+    on_full: Callable[[], None] = staticmethod(lambda: None)
+    """Called if the accept queue is full when the port accepts: the kernel drops further handshakes."""
 
     def startListening(self) -> None:
         """Listen. Raises CannotListenError."""
         super().startListening()
-        self.numberAccepts = 1  # Twisted begins with 100
+        self.numberAccepts = 0  # Twisted begins with 100
 
     def doRead(self) -> None:
-        """Accept up to `numberAccepts` connections.
+        """Accept the connections that wait.
 
-        An accept that finds the queue empty takes a third of the time of one that returns a connection
-        (docs/performance.md), so the number of accepts follows the recent number of connections.
+        Reading their number takes a tenth of the time of an accept that finds the queue empty (docs/performance.md).
         """
-        for accepted in range(self.numberAccepts):
+        for _ in range(self.numberAccepts or self._waiting()):
             if self.disconnecting:  # the protocol of an accepted connection stopped the port
                 return
             try:
                 # socket.socket.accept wraps this call and takes twice the time.
                 descriptor, client = self.socket._accept()  # type: ignore[union-attr]  # not in typeshed
             except BlockingIOError:
-                self.numberAccepts = max(1, accepted)
-                self._times_full = 0
                 return
             except OSError:
-                super().doRead()  # Twisted's accept meets the same error, handles it and logs it
+                self._fail_to_accept()
                 return
             self._serve(socket.SocketType(self.addressFamily, self.socketType, 0, descriptor), client)
-        self._times_full += 1
-        if self._times_full == FULL_TIMES:
-            self._times_full = 0
-            self.numberAccepts = min(2 * self.numberAccepts, MOST_ACCEPTS)
+
+    def _waiting(self) -> int:
+        """Return the number of connections to accept; 1 if the system does not report how many wait."""
+        length = queue_length(self.socket)
+        if length is None:
+            return 1
+        waiting, limit = length
+        if waiting:
+            self.reactor.alert = ALERT
+        if waiting > limit:
+            self.on_full()
+        return min(waiting, self.reactor.most_accepts)
+
+    def _fail_to_accept(self) -> None:
+        """Let Twisted's accept meet the same error, handle it and log it."""
+        self.numberAccepts = 1
+        super().doRead()
+        self.numberAccepts = 0
 
     def _serve(self, sock: socket.SocketType, client: tuple[Any, ...]) -> None:
         """Create the connection of an accepted socket, or close it. Exceptions of factory and protocol are logged."""
