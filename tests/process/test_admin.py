@@ -143,8 +143,12 @@ def test_tls_handshakes_fail_by_kind(tmp_path: Path) -> None:
         handshake(other_ciphers)
         handshake(ssl.create_default_context())
         exchange(port, b"GET / HTTP/1.1\r\n\r\n")
-        with connected(port):  # without a byte, as a balancer's check
+        with connected(port):  # without a byte, as a balancer's check: no handshake, so that none fails
             pass
+        with connected(port) as client_that_leaves:
+            client_that_leaves.sendall(b"\x16")
+        checks = 'echod_connections_closed_total{reason="health-check"}'
+        until(lambda: metric(admin, checks) == 1)
         for kind in ("version", "cipher", "client-refused", "not-tls", "incomplete"):
             until(lambda kind=kind: failures(kind))  # type: ignore[misc]  # mypy cannot tell a default's type
     with daemon(*command, "--tls-client-ca", str(authority.certificate), cwd=tmp_path):

@@ -178,12 +178,13 @@ def test_health_checks_beside_clients(tmp_path: Path, check: str) -> None:
     }[listener]
     log, all_log = tmp_path / "access", tmp_path / "all"
     words = (*listens_on, "--admin", str(admin), "--access-log")
-    server = f"{options} inter 100"
+    # A check every 100 ms: of ten proxies, because HAProxy gives a check no more time to connect than its interval.
+    server = f"{options} inter 1000"
     if check == "tcp behind haproxy:":  # checks without a header, and clients with one
         server += " send-proxy-v2 no-check-send-proxy"
     with (
         daemon(*TWISTD, *words, str(log), cwd=tmp_path) as echod,
-        haproxy(tmp_path, port, server, section=section) as (front,),
+        haproxy(tmp_path, port, *[server] * 10, section=section) as (front, *_),
         Load(plain(front), clients=2, pause=0.01) as load,
     ):
         until(lambda: check in UNSEEN_CHECKS or ended(admin)["health-check"] > 20)
@@ -197,7 +198,7 @@ def test_health_checks_beside_clients(tmp_path: Path, check: str) -> None:
     assert Counter(reason for _, reason in access_lines(log)) == {"echoed": tally.echoed}
     with (
         daemon(*TWISTD, *words, str(all_log), "--log-health-checks", cwd=tmp_path) as echod,
-        haproxy(tmp_path, port, server, section=section),
+        haproxy(tmp_path, port, *[server] * 10, section=section),
     ):
         until(lambda: check in UNSEEN_CHECKS or len(access_lines(all_log)) > 5)
         quiet(echod)
