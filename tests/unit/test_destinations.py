@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.cli.process import is_journal, open_standard_descriptors
-from echod.serve.destinations import ROTATE_SIZE, InheritedStream, NamedFile, RotatedFile
+from echod.serve.destinations import ROTATE_SIZE, InheritedStream, NamedFile, RotatedFile, _ends_in_newline
 
 
 class DirectoryTestCase(SynchronousTestCase):
@@ -50,6 +50,9 @@ class NamedFileTests(DirectoryTestCase):
         self.path.write_text("whole\n")
         self.named().write(b"a\n")
         self.assertEqual(self.path.read_text(), "whole\na\n")
+
+    def test_file_that_cannot_be_read(self) -> None:
+        self.assertTrue(_ends_in_newline(str(self.path)))
 
     def test_directory(self) -> None:
         self.path.mkdir()

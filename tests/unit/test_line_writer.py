@@ -115,6 +115,13 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(self.writer.close(), 0)
         self.assertEqual(self.reports.reports, ["failed: No space left on device"])
 
+    def test_blocked_write_is_tried_again_soon_then_less_often(self) -> None:
+        waits: list[float] = []
+        self.patch(self.writer._changed, "wait", waits.append)
+        self.destination.results = [*[BUSY] * 8, 1, BUSY]
+        self.assertTrue(self.writer._write_chunk(b"a\n"))
+        self.assertEqual(waits, [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2, 0.005])
+
     def test_each_failure_is_reported_once(self) -> None:
         self.destination.results = [FULL_DISK, FULL_DISK, 2, FULL_DISK]
         self.writer.start()

@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 from echod.serve.access_log import AccessLog
+from echod.serve.daemon import log_of_twistd
 from echod.serve.daemon_log import DaemonLog, line_of_event
+from echod.serve.destinations import RotatedFile
 from echod.serve.line_writer import LINES
 from echod.serve.log_lines import (
     ACCESS_LINES,
@@ -26,6 +28,7 @@ from echod.serve.log_lines import (
 )
 from echod.serve.logs import LoggedService, Logs
 from echod.serve.refusal_log import INTERVAL, RefusalLog
+from echod.server.config import ServerConfiguration
 from echod.server.observer import NullObserver, ObserverExcept, Observers
 from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
 from tests.support.memory import MemoryDestination, MemoryObserver
@@ -340,6 +343,35 @@ class DaemonLogTests(SynchronousTestCase):
             ["<6>[here#info] x"] * LINES + ["<4>[echod.serve.daemon_log#warn] 2 line(s) of this log were dropped"],
         )
         self.assertEqual(Logs(log, None).lines_dropped(), {"access": 0, "daemon": 2})
+
+    def test_rotation(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name, "log")
+        destination = RotatedFile(str(path))
+        self.addCleanup(destination.close)
+        log = DaemonLog(destination, lambda event: str(event["log_format"]))
+        self.assertTrue(log.is_rotated)
+        log({"log_format": "a"})
+        log.writer.close()
+        log.rotate()
+        log({"log_format": "b"})
+        self.assertEqual((path.with_name(f"{path.name}.1").read_text(), path.read_text()), ("a\n", "b\n"))
+
+    def test_stream_is_not_rotated(self) -> None:
+        self.assertFalse(self.logged()[1].is_rotated)
+
+
+class TwistdTests(SynchronousTestCase):
+    def test_log_of_another_observer(self) -> None:
+        configuration = ServerConfiguration()
+        for options in ({"nodaemon": 1, "logger": print}, {"syslog": 1}, {"syslog": 1, "logfile": "x"}):
+            self.assertIsNone(log_of_twistd(configuration, options))
+
+    def test_debugger_does_not_daemonize(self) -> None:
+        log = log_of_twistd(ServerConfiguration(access_log="-"), {"debug": True})
+        assert log is not None
+        self.assertFalse(log.is_rotated)
 
 
 class LogsTests(SynchronousTestCase):

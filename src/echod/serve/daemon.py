@@ -210,7 +210,8 @@ def application_from_file(path: str) -> Componentized:
     """
     try:
         configuration = server_configuration([], path)
-        log = log_of_twistd(configuration, _options_of_twistd())
+        twistd = _options_of_twistd()
+        log = None if twistd is None else log_of_twistd(configuration, twistd)
         service = daemon(configuration, log)
     except EchodError as problem:
         raise SystemExit(error_line(f"echod: {problem}")) from None
@@ -219,15 +220,14 @@ def application_from_file(path: str) -> Componentized:
     return application
 
 
-def _options_of_twistd() -> Mapping[str, object]:
-    """Return the options of the twistd that runs a .tac file, by its command line. Raises ConfigurationError."""
+def _options_of_twistd() -> Mapping[str, object] | None:
+    """Return the options of the twistd that runs a .tac file, by its command line; None: another program runs it."""
+    if Path(sys.argv[0]).stem != "twistd":
+        return None
     from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # not in its __all__
 
     twistd = ServerOptions()
-    try:
-        given, _ = getopt.getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)
-    except getopt.GetoptError as problem:
-        raise ConfigurationError(f"a .tac file is for twistd: {problem}") from None
+    given, _ = getopt.getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)
     return {twistd.synonyms[name.lstrip("-")]: text or True for name, text in given}
 
 

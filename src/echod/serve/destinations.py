@@ -85,7 +85,7 @@ class NamedFile:
         try:
             return os.open(self.path, _FLAGS, 0o666)
         except OSError as problem:
-            if problem.errno == errno.ENXIO and _is_fifo(self.path):
+            if problem.errno == errno.ENXIO and stat.S_ISFIFO(Path(self.path).stat().st_mode):
                 return None
             raise
 
@@ -135,13 +135,6 @@ def _largest_write(descriptor: int | None) -> int:
 
 def _is_regular(descriptor: int | None) -> bool:
     return descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
-
-
-def _is_fifo(path: str) -> bool:
-    try:
-        return stat.S_ISFIFO(Path(path).stat().st_mode)
-    except OSError:
-        return False
 
 
 def _ends_in_newline(path: str) -> bool:

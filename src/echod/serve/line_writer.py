@@ -14,13 +14,16 @@ BYTES = 4 * 1024 * 1024
 """Bytes of the lines that are kept."""
 
 RETRY = 0.2
-"""Seconds until a write that failed, or that would block, is tried again."""
+"""Seconds until a write that failed is tried again."""
+
+_FIRST_RETRY = 0.005
+"""Seconds until a write that would block is tried again; each further time is twice as long, up to `RETRY`.
+
+A reader of a FIFO that is only slower than the log frees its 64 KiB in a few milliseconds.
+"""
 
 FLUSH = 0.5
 """Seconds that a log has to be written when the daemon ends."""
-
-_FLUSH_RETRY = 0.01
-"""Seconds until a write that would block is tried again when the daemon ends."""
 
 
 class Destination(Protocol):
@@ -106,6 +109,7 @@ class LineWriter:
         self._idle = False
         """Whether the thread waits for a line."""
         self._failing = False
+        self._pause = _FIRST_RETRY
         self._deadline: float | None = None
         """The end of the flush; None: the log is not closed."""
         self._thread: threading.Thread | None = None
@@ -212,7 +216,7 @@ class LineWriter:
                 written = data.rfind(b"\n", 0, written) + 1
             try:
                 written += self._destination.write(data[written:])
-                self._failing = False
+                self._failing, self._pause = False, _FIRST_RETRY
             except BlockingIOError:
                 if not self._may_retry_blocked():
                     return False
@@ -224,10 +228,8 @@ class LineWriter:
     def _may_retry_blocked(self) -> bool:
         """Wait until the next attempt; return False if the time for the flush is over."""
         with self._lock:
-            if self._deadline is None:
-                self._changed.wait(RETRY)
-            else:
-                self._changed.wait(_FLUSH_RETRY)
+            self._changed.wait(self._pause if self._deadline is None else _FIRST_RETRY)
+            self._pause = min(2 * self._pause, RETRY)
             return self._deadline is None or time.monotonic() < self._deadline
 
     def _may_retry_failed(self, problem: OSError) -> bool:
