@@ -192,7 +192,7 @@ def _with_admin(
     totals: "ConnectionTotals",
     logs: Logs,
 ) -> Service:
-    from echod.admin.service import make_admin  # imports twisted.web and prometheus_client: not without --admin
+    from echod.admin.service import make_admin  # imports prometheus_client: not without --admin
 
     return make_admin(address, reactor, background_reactor(sockets), service, totals, logs.lines_dropped)
 
