@@ -2,9 +2,10 @@
 
 import json
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.process.test_abuse import UNTRACED
 from tests.process.test_admin import metric
 from tests.support.certificates import Authority
 from tests.support.processes import ECHOD, Daemon, daemon, until
-from tests.support.sockets import PATIENCE, free_port
+from tests.support.sockets import PATIENCE, connected, free_port
 
 NO_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl (Debian: openssl)")
 
@@ -29,7 +31,7 @@ class Served:
         self.directory = directory
         self.authority = authority
         self._read = 0
-        self._admin = admin
+        self.admin = admin
         self.started = echod.output
 
     @property
@@ -46,7 +48,7 @@ class Served:
 
     def handshake_failures(self, kind: str) -> float:
         """Return the number of handshakes that failed, by a value of `TLSFailure`."""
-        return metric(self._admin, f'echod_tls_handshake_failures_total{{kind="{kind}"}}')
+        return metric(self.admin, f'echod_tls_handshake_failures_total{{kind="{kind}"}}')
 
     def check_silence(self) -> None:
         """Fail if the daemon has logged anything since its start."""
@@ -54,7 +56,7 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, *words: str, rsa_key: bool = False) -> Iterator[Served]:
+def served(directory: Path, *words: str, rsa_key: bool = False, traced: bool = True) -> Iterator[Served]:
     """`rsa_key`: the certificate's key is an RSA key. In TLS 1.2, a client's groups limit the keys of EC too."""
     authority = Authority(directory)
     name = "echo.test"
@@ -64,7 +66,9 @@ def served(directory: Path, *words: str, rsa_key: bool = False) -> Iterator[Serv
     files = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
     log = ("--access-log", str(directory / "access.log"), "--log-format", "json")
     places = ("--port", str(free_port()), "--tls-port", str(port), "--admin", str(admin))
-    with daemon(*ECHOD, "serve", *places, *files, *log, *words, cwd=directory, ready=f"]:{port}") as echod:
+    with daemon(
+        *ECHOD, "serve", *places, *files, *log, *words, cwd=directory, ready=f"]:{port}", **({} if traced else UNTRACED)
+    ) as echod:
         yield Served(echod, port, admin, directory, authority)
 
 
@@ -93,3 +97,22 @@ def test_only_the_groups_of_the_intermediate_profile_are_accepted(tmp_path: Path
             assert [line["reason"] for line in server.ended()] == ["tls-failed"]
         assert server.handshake_failures("cipher") == 3
         server.check_silence()
+
+
+def test_silent_connections_take_little_memory(tmp_path: Path) -> None:
+    number = 150
+    with served(tmp_path, "--backlog", "511", traced=False) as server, ExitStack() as held:
+        before = server.echod.resident_kilobytes()
+        for _ in range(number):
+            held.enter_context(connected(server.port))
+        until(lambda: metric(server.admin, "echod_connections_active") == number)
+        without_handshake = server.echod.resident_kilobytes()
+        context = ssl.create_default_context(cafile=str(server.authority.certificate))
+        for _ in range(number):
+            held.enter_context(
+                context.wrap_socket(held.enter_context(connected(server.port)), server_hostname="echo.test")
+            )
+        until(lambda: metric(server.admin, 'echod_tls_handshakes_total{version="TLSv1.3"}') == number)
+        after_handshake = server.echod.resident_kilobytes()
+    assert (without_handshake - before) / number < 30
+    assert (after_handshake - without_handshake) / number < 32

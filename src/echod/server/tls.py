@@ -88,7 +88,20 @@ class ServerTLS:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return the TLS state of a new connection."""
-        return SSL.Connection(self._context, None)
+        return _LazyConnection(self._context, None)
+
+
+class _LazyConnection(SSL.Connection):
+    """The TLS state of a connection, which takes the buffers of a handshake only once the client has sent something."""
+
+    _begun = False
+
+    def do_handshake(self) -> None:
+        """Continue the handshake; no-op when Twisted begins it, before the client's first bytes."""
+        if not self._begun:
+            self._begun = True
+            raise SSL.WantReadError
+        super().do_handshake()
 
 
 def _context(files: TLSFiles) -> SSL.Context:
