@@ -12,6 +12,9 @@ from echod.load.result_reader import StoredResult
 
 __all__ = ["add_arguments", "run"]
 
+LARGEST_FILE = 64
+"""MiB. A run of a day has 86,400 intervals, in about 30 MiB."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -37,7 +40,11 @@ def _read(path: str) -> StoredResult:
     """Return the result in a file. Its label is the file's name without suffix."""
     label = os.fsencode(Path(path).stem).decode("utf-8", "replace")
     try:
-        return StoredResult.from_json(label, Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            data = file.read((LARGEST_FILE << 20) + 1)
+        if len(data) > LARGEST_FILE << 20:
+            raise ConfigurationError(f"{path}: is larger than {LARGEST_FILE} MiB")
+        return StoredResult.from_json(label, data)
     except OSError as problem:
         raise ConfigurationError(f"cannot read {path}: {problem.strerror}") from None
     except ValueError as problem:  # also of a path with a null byte
