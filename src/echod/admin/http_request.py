@@ -18,6 +18,8 @@ MAX_FIELDS = 64
 MAX_CACHED = 64
 """A scraper sends the same bytes each time, and they take 13 µs to parse (measured, CPython 3.11)."""
 
+INVALID_LINE = "the request line is not valid"
+
 _END = b"\r\n\r\n"
 
 _FORBIDDEN = re.compile(rb"[^\t\r\n\x20-\x7e\x80-\xff]|(?<!\r)\n|\r(?!\n|\Z)")
@@ -97,6 +99,8 @@ class RequestReader:
             return Refusal(problem.status, problem.reason, head_only=head.startswith(b"HEAD "))
 
     def _read(self, head: bytes, *, complete: bool, followed: bool) -> HTTPRequest | None:
+        if head.startswith(b"\r\n"):
+            raise _InvalidRequestError(400, INVALID_LINE)
         if _FORBIDDEN.search(head, self._checked, MAX_BYTES):
             raise _InvalidRequestError(400, "a control character or a line end is not valid")
         self._checked = max(0, len(head) - 1)
@@ -104,9 +108,7 @@ class RequestReader:
             if b"\r\n" not in head[:MAX_BYTES]:
                 raise _InvalidRequestError(414, f"the request line is longer than {MAX_BYTES} bytes")
             raise _InvalidRequestError(431, f"the header is longer than {MAX_BYTES} bytes")
-        if not complete and not head.startswith(b"\r\n"):
-            return None
-        return _parse(head.removesuffix(_END), followed=followed)
+        return _parse(head.removesuffix(_END), followed=followed) if complete else None
 
 
 @lru_cache(MAX_CACHED)
@@ -119,7 +121,7 @@ def _parse(head: bytes, *, followed: bool) -> HTTPRequest:
     request_line, *field_lines = head.decode("latin-1").split("\r\n")  # any byte may be in a value (RFC 9110, 5.5)
     match = _REQUEST_LINE.fullmatch(request_line)
     if match is None:
-        raise _InvalidRequestError(400, "the request line is not valid")
+        raise _InvalidRequestError(400, INVALID_LINE)
     method, target, major, minor = match.groups()
     if major != "1":
         raise _InvalidRequestError(505, "the version must be HTTP/1.0 or HTTP/1.1")

@@ -232,3 +232,5 @@ def _read_toml(path: str) -> dict[str, object]:
         raise ConfigurationError(f"--config: cannot read {path}: {problem.strerror}") from None
     except ValueError as problem:  # TOMLDecodeError and UnicodeDecodeError are subclasses
         raise ConfigurationError(f"{path}: is not TOML: {problem}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is not TOML: too many nested values") from None
