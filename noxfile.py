@@ -68,7 +68,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzzing for a minute, or as the arguments say: `--seconds 600 proxy_header`. On demand; Python 3.11 to 3.13."""
+    """Fuzzing for a minute, or as the arguments say: `--seconds 600 proxy_header`. On demand."""
     session.install("--quiet", "--editable", ".[fuzz]")
     session.run("python", "-m", "tests.fuzz", *session.posargs)
 
