@@ -16,8 +16,10 @@ import atheris
 
 SLOWEST = 10
 """Seconds after which an input is a finding."""
-LONGEST = 4096
-"""Bytes of an input."""
+LONGEST = 10_000
+"""Bytes of an input: more than the longest head of a request."""
+EVENTS = 200
+"""Bytes of an input whose bytes are events, of which each takes time."""
 MEMORY = 1024
 """MiB."""
 LONGEST_REPORT = 10_000
@@ -30,7 +32,7 @@ def main(words: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     if words[:1] == ["--one"]:
         _fuzz(words[1], words[2:])
-    from tests.fuzz.targets import CORPUS, TARGETS
+    from tests.fuzz.targets import CORPUS, STEPPED, TARGETS
 
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds in all (default: %(default)s)")
@@ -45,7 +47,12 @@ def main(words: Sequence[str]) -> int:
             command = (
                 *(sys.executable, "-m", "tests.fuzz", "--one", name, found, str(seeds)),
                 *(f"-max_total_time={max(1, round(options.seconds / len(names)))}", f"-timeout={SLOWEST}"),
-                *(f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY}", "-verbosity=0", "-print_final_stats=1"),
+                *(
+                    f"-max_len={EVENTS if name in STEPPED else LONGEST}",
+                    f"-rss_limit_mb={MEMORY}",
+                    "-verbosity=0",
+                    "-print_final_stats=1",
+                ),
                 f"-artifact_prefix={seeds}/",
             )
             finished = subprocess.run(command, capture_output=True, text=True, check=False)
