@@ -1,4 +1,7 @@
-"""Every check of echod, each in an environment of its own: `nox` runs all but the slow `mutants`, `nox -s NAME` one."""
+"""Every check of echod, each in an environment of its own.
+
+`nox` runs all but the slow `mutants` and `fuzz`, `nox -s NAME` one.
+"""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +64,13 @@ def mutants(session: nox.Session) -> None:
     """Mutation testing of the pure modules, or of those in the arguments, such as `server/exchange`. On demand."""
     session.install("--quiet", "--editable", ".[mutants]")
     session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzzing for a minute, or as the arguments say: `--seconds 600 proxy_header`. On demand."""
+    session.install("--quiet", "--editable", ".[fuzz]")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 def _tests_within(session: nox.Session, scratch: Path) -> str:

@@ -17,8 +17,8 @@ import pytest
 
 from tests.process.test_admin import get, metric
 from tests.support.load import Load, plain
-from tests.support.processes import TWISTD, Daemon, abort, daemon, run
-from tests.support.sockets import PATIENCE, free_port
+from tests.support.processes import ECHOD, TWISTD, Daemon, abort, daemon, run
+from tests.support.sockets import PATIENCE, free_port, receive_to_end
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -40,6 +40,41 @@ ATTACKS: Sequence[bytes] = (
     b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000,
     b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20000,
 )
+
+
+LOCALHOST = b" HTTP/1.1\r\nHost: localhost\r\n"
+
+RESPONSES: Sequence[tuple[bytes, int]] = (
+    (b"GET /" + LOCALHOST + b"Content-Length: " + b"9" * 4301 + b"\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 4301 + b"\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: evil.example\r\nContent-Length: " + b"9" * 4301 + b"\r\n\r\n", 400),
+    (b"POST /" + LOCALHOST + b"Content-Length: " + b"9" * 4301 + b"\r\n\r\n", 405),
+    (b"GET /" + LOCALHOST + b"Content-Length: -1\r\n\r\n", 400),
+    (b"GET /" + LOCALHOST + b"Content-Length: 0\r\nContent-Length: 1\r\n\r\n", 400),
+    (b"GET /" + LOCALHOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    (b"GET /" + LOCALHOST + b"Transfer-Encoding: \xff\r\n\r\n", 400),
+    (b"GET /" + LOCALHOST + b"Transfer-Encoding: gzip\r\nContent-Length: 5\r\n\r\n", 400),
+    (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
+    (b"GET /healthz" + LOCALHOST + b"Host: localhost\r\n\r\n", 400),
+    (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+    (b"GET http://localhost/healthz HTTP/1.1\r\nHost: other\r\n\r\n", 200),
+    (b"GET http://evil.example/healthz" + LOCALHOST + b"\r\n", 421),
+    (b"G\x01T /" + LOCALHOST + b"\r\n", 400),
+    (b"\xff /" + LOCALHOST + b"\r\n", 400),
+    (b"FLY /" + LOCALHOST + b"\r\n", 405),
+    (b"GET /" + LOCALHOST + b"A: x\r\n y\r\n\r\n", 400),
+    (b"GET /" + LOCALHOST + b"A: \0\r\n\r\n", 400),
+    (b"GET /" + LOCALHOST + b"\xff: x\r\n\r\n", 400),
+    (b"GET /healthz" + LOCALHOST + b"A: \xff\r\n\r\n", 200),
+    (b"GET /healthz" + LOCALHOST + b"Expect: 100-continue\r\n\r\n", 200),
+    (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
+    (b"GET /" + LOCALHOST + b"A: " + b"x" * 1_000_000, 431),
+    (b"GET /" + LOCALHOST + b"A: b\r\n" * 100 + b"\r\n", 431),
+    (b"GET /" + b"x" * 1_000_000, 414),
+    (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 400),
+)
+"""Requests, and the status of the only response to each."""
 
 
 def attack(admin: int, ending: threading.Event) -> None:
@@ -90,6 +125,23 @@ def test_hostile_requests_do_not_affect_the_echo(tmp_path: Path) -> None:
         assert "Traceback" not in echod.output
         assert "evil" not in echod.output
         assert metric(admin, 'echod_connections_closed_total{reason="error"}') == 0
+
+
+def test_any_request_gets_one_response_and_no_log_line(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    serve = ("env", "-i", *ECHOD, "serve", "--port", str(port), "--admin", str(admin))
+    with daemon(*serve, cwd=tmp_path) as echod:
+        before = echod.output
+        for data, status in RESPONSES:
+            with socket.create_connection(("127.0.0.1", admin), PATIENCE) as client:
+                client.settimeout(PATIENCE)
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+                response = receive_to_end(client)
+            assert response.startswith(f"HTTP/1.1 {status} ".encode()), (data[:80], response)
+            assert response.count(b"HTTP/1.1 ") == 1
+        assert get(admin, "/readyz") == (200, "ready\n")
+        assert echod.output == before
 
 
 def processor_seconds(echod: Daemon) -> float:

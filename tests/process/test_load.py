@@ -302,6 +302,43 @@ def test_an_invalid_result_file_is_reported_in_one_line(tmp_path: Path) -> None:
     assert refused.stderr == "echod report: cannot read nosuch.json: No such file or directory\n"
 
 
+def test_a_crafted_result_file_is_reported_in_one_line(tmp_path: Path, port: str) -> None:
+    """No file ends in a traceback, in a line without end, or in escapes for the terminal."""
+    valid, _ = loaded(tmp_path, "::1", port, "--rate", "50", "-d", "0.2", "--keep-alive")
+    text = json.dumps(valid)
+    invalid = "is not a valid result of echod load"
+    deep = "[" * 900 + "]" * 900
+    for name, content, why in (
+        ("number", text.replace('"sent": 10', '"sent": ' + "9" * 5000), "is not JSON"),
+        ("constant", text.replace('"sent": 10', '"sent": Infinity'), "is not JSON"),
+        (
+            "nested",
+            text.replace('"sent": 10', f'"sent": {deep}'),
+            f"{invalid}: sent: must be a whole number from 0 to {2**53}, not [[[[[[[...]]]]]]]",
+        ),
+        (
+            "long",
+            json.dumps(valid | {"host": {"x" * 1_000_000: None}}),
+            f"{invalid}: host.'{'x' * 12}...{'x' * 13}': must be text, not None",
+        ),
+        (
+            "escape",
+            json.dumps(valid | {"host": {"\x1b[2J\n": None}}),
+            f"{invalid}: host.'\\x1b[2J\\n': must be text, not None",
+        ),
+        ("name\x1b[2J\nx", "", "is not JSON"),
+    ):
+        (tmp_path / name).write_text(content)
+        refused = run(*ECHOD, "report", name, cwd=tmp_path)
+        shown = name.replace("\x1b", "?").replace("\n", "?")
+        assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"echod report: {shown}: {why}\n")
+
+
+def test_an_endless_result_file_is_refused(tmp_path: Path) -> None:
+    refused = run(*ECHOD, "report", "/dev/zero", cwd=tmp_path)
+    assert refused.stderr == "echod report: /dev/zero: is larger than 64 MiB\n"
+
+
 def test_the_page_on_standard_output_is_utf_8_in_any_locale(tmp_path: Path, port: str) -> None:
     loaded(tmp_path, "::1", port, "--rate", "50", "-d", "0.2", "--keep-alive")
     command = (*ECHOD, "report", "run.json")

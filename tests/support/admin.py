@@ -4,12 +4,11 @@ from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress
-from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.python.failure import Failure
+from twisted.internet.testing import MemoryReactorClock
 
 from echod.admin.connection_totals import ConnectionTotals
 from echod.admin.daemon_view import DaemonView
-from echod.admin.http_server import AdminChannel, AdminFactory
+from echod.admin.http_server import AdminFactory
 from echod.admin.live_page import LivePage
 from echod.admin.metrics import FRESH, Exposition
 from echod.admin.pages import pages
@@ -60,16 +59,16 @@ class Client:
     """A client of the admin server, in memory."""
 
     def __init__(self, factory: AdminFactory, local: IAddress = LOCAL) -> None:
-        self.transport = AbortableTransport(hostAddress=local)
-        channel = factory.buildProtocol(None)
-        self.refused = channel is None
-        if channel is not None:
-            self.transport.protocol = channel
-            channel.makeConnection(self.transport)
+        self.transport = MemoryTransport(host=local)
+        connection = factory.buildProtocol(None)
+        self.refused = connection is None
+        if connection is not None:
+            self.transport.connect(connection)
 
     def send(self, data: bytes) -> bytes:
-        """Send, and return all bytes received so far."""
-        self.transport.protocol.dataReceived(data)
+        """Send, unless the connection is over; return all bytes received so far."""
+        if self.transport.over is None:
+            self.transport.receive(data)
         return bytes(self.transport.value())
 
     def get(self, path: str = "/healthz", host: str | None = "localhost", method: str = "GET", more: str = "") -> bytes:
@@ -78,21 +77,8 @@ class Client:
 
     @property
     def over(self) -> bool:
-        return self.transport.over or self.transport.disconnecting
+        """Whether the server has closed the connection, or its sending side."""
+        return self.transport.over is not None or self.transport.write_shut
 
     def leave(self) -> None:
-        if not self.transport.over:
-            self.transport.abortConnection()
-
-
-class AbortableTransport(StringTransport):
-    protocol: AdminChannel
-    over = False
-
-    def abortConnection(self) -> None:
-        self.over = True
-        self.protocol.connectionLost(Failure(ConnectionAbortedError()))
-
-    def unregisterProducer(self) -> None:
-        if self.producer is not None:
-            super().unregisterProducer()
+        self.transport.reset()

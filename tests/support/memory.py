@@ -89,8 +89,9 @@ class MemoryTransport(StringTransport):
     protocol: Any
     """The protocol of the connection. It can be replaced, as that of a real transport."""
 
-    def __init__(self, flushing: bool = True) -> None:
-        super().__init__()
+    def __init__(self, flushing: bool = True, host: IAddress | None = None) -> None:
+        """`host` is the server's address; None: any."""
+        super().__init__(host)
         self.flushing = flushing
         self.in_flight = 0
         """Bytes written and not flushed."""

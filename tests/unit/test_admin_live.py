@@ -53,8 +53,7 @@ class LivePageTests(SynchronousTestCase):
 
     def test_page_that_does_not_read_misses_events_and_is_then_aborted(self) -> None:
         client = self.stream()
-        assert client.transport.producer is not None
-        client.transport.producer.pauseProducing()
+        client.transport.fill()
         before = len(client.transport.value())
         for _ in range(MAX_MISSED_EVENTS):
             self.scene.live_page.tick()
@@ -64,10 +63,9 @@ class LivePageTests(SynchronousTestCase):
 
     def test_page_that_reads_again_gets_events_again(self) -> None:
         client = self.stream()
-        assert client.transport.producer is not None
-        client.transport.producer.pauseProducing()
+        client.transport.fill()
         self.scene.live_page.tick()
-        client.transport.producer.resumeProducing()
+        client.transport.flush()
         self.scene.live_page.tick()
         self.assertEqual([kind for kind, _ in self.events(client)], ["history", "tick"])
 
@@ -83,7 +81,7 @@ class LivePageTests(SynchronousTestCase):
         def write(_: object) -> None:
             raise ZeroDivisionError
 
-        self.patch(broken.transport, "writeSequence", write)
+        self.patch(broken.transport, "write", write)
         self.scene.live_page.tick()
         self.assertTrue(broken.over)
         self.assertEqual([kind for kind, _ in self.events(working)], ["history", "tick"])

@@ -154,7 +154,7 @@ class DaemonTests(SynchronousTestCase):
         self.patch(sys, "excepthook", sys.excepthook)
 
     def test_a_file_that_is_not_toml(self) -> None:
-        for text in (b"port = ", b"\xff\xfe"):
+        for text in (b"port = ", b"\xff\xfe", b"listen = " + b"[" * 5000):
             with self.assertRaises(ConfigurationError) as refused:
                 serve_daemon.server_configuration([], file_of(self, text))
             self.assertIn("is not TOML", str(refused.exception))

@@ -17,12 +17,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from echod.common.errors import ConfigurationError
 from echod.server.config import ServerConfiguration
 from echod.server.tls import ServerTLS, TLSFiles
+from echod.tls import contexts
 from tests.support.certificates import Authority, Pair
 
 
-def offered_serial(tls: ServerTLS) -> int:
-    """Return the serial number of the certificate that a new client receives."""
+def offered_serial(tls: ServerTLS, curve: ec.EllipticCurve | None = None) -> int:
+    """Return the serial number of the certificate that a new client receives; `curve` is the only one it supports."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    if curve is not None:
+        context.set_tmp_ecdh(curve)
     client = SSL.Connection(context, None)
     client.set_connect_state()
     server = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]  # it does not use the protocol
@@ -64,6 +67,14 @@ class ServerTLSTests(SynchronousTestCase):
             ServerTLS(self.files(**changed))
         self.assertNotIn("\n", str(refused.exception))
         return str(refused.exception)
+
+    def test_the_groups_of_the_key_exchange(self) -> None:
+        offered_serial(ServerTLS(self.files()), ec.SECP384R1())
+        self.assertRaises(SSL.Error, offered_serial, ServerTLS(self.files()), ec.SECP521R1())
+
+    def test_a_version_of_cryptography_without_the_function_keeps_the_groups_of_openssl(self) -> None:
+        self.patch(contexts, "lib", object())
+        offered_serial(ServerTLS(self.files()), ec.SECP521R1())
 
     def test_a_reload_offers_the_new_certificate(self) -> None:
         tls = ServerTLS(self.files())

@@ -6,7 +6,8 @@
 - `metrics`: the Prometheus exposition
 - `live_page`: the event stream of the live page
 - `pages`: the response of each path
-- `http_server`: requests, connections and their limits
+- `http_request`: the parser of requests
+- `http_server`: connections, their limits, and which request gets which page
 - `service`: the daemon and the admin server as one service
 
 Imported only if `--admin` is given.

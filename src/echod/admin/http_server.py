@@ -5,141 +5,69 @@ Limits that protect the echo service from hostile clients:
 - CPU: if its ports belong to a `BackgroundPoller`, all connections together get a bounded share of the time.
 - Requests: GET and HEAD of a path that is a key of a table; there is no file system to climb in. Any body is refused
   before it is read.
-- Host: on a loopback address the Host header must be a loopback address or localhost, against DNS rebinding: a web page
+- Host: on a loopback address the request must name a loopback address or localhost, against DNS rebinding: a web page
   that reaches this server under its own host name.
 - Time: a request has one deadline, from accept or from the response before to the end of the headers. Dripping bytes
   do not extend it.
 - Size: request line and headers have a common limit.
-- Pipelining: one request at a time. Bytes behind a request that is not answered yet are dropped, and its response is
-  the last of the connection; RFC 9112 section 9.3.2 requires pipelining clients to handle that.
+- Pipelining: one request at a time. Bytes behind a request are dropped, and its response is the last.
 - Connections: a limited number. A new one above the limit replaces the one that is idle for longest.
 
-Twisted takes a fifth of a millisecond to parse a request, and a scraper sends the same bytes each time. So the parsed
-requests are cached by their bytes.
+A request that is refused gets a response, and its connection a lingering close (RFC 9112 section 9.6): after a close
+with unread input, a reset could overtake the response.
+
+twisted.web is not used. Its HTTPChannel (26.10) raises for a Content-Length of more than 4,300 digits, closes without a
+response when a header is too long, and accepts two Host headers.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from io import BytesIO
+from email.utils import formatdate
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
+from typing import Protocol as Interface
 
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request, datetimeToString
+from zope.interface import implementer
 
-from echod.admin.pages import HEADERS, TEXT, Page, PageRequest, Response, constant_page
+from echod.admin.http_request import HTTPRequest, Refusal, RequestReader
+from echod.admin.pages import TEXT, Page, Response, constant_page, response_bytes, stream_head
 from echod.common.addresses import display_host
 
-__all__ = ["AdminFactory", "AdminRequest", "StreamHandler"]
+__all__ = ["AdminConnection", "AdminFactory", "EventStream", "StreamHandler"]
 
 TIMEOUT = 20.0
 """Seconds for a request to arrive. Not a usual scrape interval: no scrape meets the close of its idle connection."""
 
+LINGER = 2.0
+"""Seconds for which input is discarded after the last response."""
+
 MAX_CONNECTIONS = 32
 """Half of the descriptors that are not for echo connections: `echod.server.assembly.DESCRIPTOR_RESERVE`."""
 
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 8192
-
-MAX_CACHED_REQUESTS = 64
-"""Twice `MAX_CONNECTIONS`. A full cache is emptied."""
-
-METHODS = (b"GET", b"HEAD")
+METHODS = ("GET", "HEAD")
 
 METHOD_NOT_ALLOWED = constant_page(Response(405, TEXT, b"the method must be GET or HEAD\n", allow="GET, HEAD"))
 BODY_NOT_ALLOWED = constant_page(Response(400, TEXT, b"a request must not have a body\n"))
 MISDIRECTED = constant_page(Response(421, TEXT, b"the Host header names another host\n"))
 NOT_FOUND = constant_page(Response(404, TEXT, b"no such page\n"))
 
-_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?", re.IGNORECASE)
-"""Host header: RFC 9110 section 7.2."""
+
+class EventStream(Interface):
+    """A response body that has no end."""
+
+    def pause(self) -> None:
+        """Write no more: the transport's buffer is full."""
+
+    def resume(self) -> None:
+        """Write again."""
+
+    def ended(self) -> None:
+        """Forget the connection: it is over."""
 
 
-class RequestKey(NamedTuple):
-    """The cache key of a request; the parsed request depends on nothing else."""
-
-    on_loopback: bool
-    """Whether the server's address of the connection is a loopback address."""
-    data: bytes
-
-
-class AdminRequest(Request):
-    """A request for a page or an event stream."""
-
-    channel: "AdminChannel"
-
-    def gotLength(self, length: int | None) -> None:
-        """Prepare for no body: the channel refuses requests that have one."""
-        self.content = BytesIO()
-
-    def parseCookies(self) -> None:
-        """Skip cookies: no page depends on one."""
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Process the request. Query strings are ignored."""
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
-        self.process()
-
-    def process(self) -> None:
-        """Respond with the page or stream of the path, or with an error."""
-        path = self.path.decode("ascii", "replace")
-        if self.method not in METHODS:
-            self.respond(METHOD_NOT_ALLOWED)
-        elif not self._is_host_valid():
-            self.respond(MISDIRECTED)
-        elif path in self.channel.streams:
-            self.channel.streams[path](self)
-        elif path in self.channel.pages:
-            request = self._page_request(self.channel.pages[path])
-            self.channel.cache(request)
-            self._send_response(request)
-        else:
-            self.respond(NOT_FOUND)
-
-    def respond(self, page: Page) -> None:
-        """Send the whole response."""
-        self._send_response(self._page_request(page))
-
-    def begin_stream(self, content_type: str) -> None:
-        """Set the headers of a response whose body has no known end."""
-        for name, value in {"Date": self.channel.date(), "Content-Type": content_type, **HEADERS}.items():
-            self.setHeader(name, value)
-
-    def _page_request(self, page: Page) -> PageRequest:
-        return PageRequest(
-            page,
-            ",".join(self._header_values(b"accept")),
-            head_only=self.method == b"HEAD",
-            close=not self.channel.persistent,
-        )
-
-    def _send_response(self, request: PageRequest) -> None:
-        self.channel.send(request)
-        self.startedWriting = 1  # else Twisted would write a second head
-        self.finish()
-
-    def _header_values(self, name: bytes) -> list[str]:
-        """Return the values of a header, decoded as Latin-1: any byte is allowed (RFC 9110 section 5.5)."""
-        return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, [])]
-
-    def _is_host_valid(self) -> bool:
-        if not self.channel.on_loopback:
-            return True
-        values = self._header_values(b"host")
-        if not values:
-            # HTTP/1.0 has no Host, and a balancer's check may omit it. Browsers, which DNS rebinding needs, send it.
-            return self.clientproto == b"HTTP/1.0"
-        match = _HOST.fullmatch(values[0]) if len(values) == 1 else None
-        if match is None:
-            return False
-        host = match["host"].strip("[]").lower()
-        return host == "localhost" or is_loopback(host)
-
-
-StreamHandler = Callable[[AdminRequest], None]
+StreamHandler = Callable[["AdminConnection", HTTPRequest], None]
 """Responds to a request with a body that has no end."""
 
 
@@ -151,101 +79,132 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class AdminChannel(HTTPChannel):
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class AdminConnection(Protocol):
     """A connection of the admin server."""
 
-    maxHeaders = MAX_HEADERS
-    totalHeadersSize = MAX_HEADER_BYTES
-    MAX_LENGTH = MAX_HEADER_BYTES
-    requestFactory = AdminRequest
-    timeOut: float | None = TIMEOUT  # type: ignore[assignment]  # Twisted declares int, and takes any number
     transport: Any
     on_loopback = False
     """Whether the server's address of this connection is a loopback address."""
-    _refused = False
-    _idle = True
-    """Whether no byte of a request has arrived since the response before."""
-    _request_key: RequestKey | None = None
-    """Cache key of the current request; None if it arrived in pieces or with more bytes behind it."""
 
     def __init__(self, server: "AdminFactory") -> None:
-        super().__init__()
-        self.callLater = server.clock.callLater  # type: ignore[method-assign, assignment]  # as Twisted's HTTPFactory does
-        self.pages = server.pages
-        self.streams = server.streams
-        self.date = server.date
         self._server = server
+        self._reader = RequestReader()
+        self._stream: EventStream | None = None
+        self._closing = False
+        """Whether the last response is written: input is discarded."""
 
     def connectionMade(self) -> None:
         """Register as idle and start the deadline."""
-        super().connectionMade()
         self.on_loopback = is_loopback(display_host(getattr(self.transport.getHost(), "host", "")))
+        self._timer = self._server.clock.callLater(TIMEOUT, self.abort)
         self._server.add_idle(self)
-
-    def resetTimeout(self) -> None:
-        """No-op: bytes of a request do not extend its deadline."""
+        # A client that does not read its responses is read no further.
+        self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Respond to a cached request; parse any other."""
-        self._request_key = RequestKey(self.on_loopback, data) if self._idle else None
-        request = self._server.cached(self._request_key)
-        if request is None:
-            self._idle = False
-            super().dataReceived(data)
+        """Respond once the request is complete."""
+        if self._closing or self._stream is not None:
             return
-        self._idle = not request.close
-        self._server.add_idle(self)
-        self.setTimeout(TIMEOUT)
-        self.send(request)
-        if request.close:
-            self.loseConnection()
-
-    def send(self, request: PageRequest) -> None:
-        """Send the response in one piece."""
-        self.transport.write(request.response_bytes(self.date()))
-
-    def cache(self, request: PageRequest) -> None:
-        """Cache the current request, if it has a key."""
-        if self._request_key is not None:
-            self._server.cache(self._request_key, request)
-
-    def allHeadersReceived(self) -> None:
-        """Refuse a request that has a body."""
-        if self.length == 0:
-            super().allHeadersReceived()
+        request = self._reader.feed(data)
+        if request is None:
+            return
+        self._reader = RequestReader()
+        if isinstance(request, Refusal):
+            refused = Response(request.status, TEXT, f"{request.reason}\n".encode("ascii"))
+            self._send(refused, head_only=request.head_only, close=True)
         else:
-            self._refused = True
-            self.send(PageRequest(BODY_NOT_ALLOWED if self._command in METHODS else METHOD_NOT_ALLOWED, close=True))
-            self.loseConnection()
+            self._respond_to(request)
 
-    def rawDataReceived(self, data: bytes) -> None:
-        """Drop the body of a refused request; pass on any other bytes."""
-        if not self._refused:
-            super().rawDataReceived(data)
+    def respond(self, request: HTTPRequest, page: Page) -> None:
+        """Send the whole response."""
+        self._send(page(request.accept), head_only=request.method == "HEAD", close=not request.keep_open)
 
-    def allContentReceived(self) -> None:
-        """Process the request; if more bytes are behind it, close the connection after the response."""
-        if self.clearLineBuffer():
-            self.persistent = False
-            self._request_key = None
+    def begin_stream(self, content_type: str, stream: EventStream) -> None:
+        """Send the head of a response that has no end; `write` sends parts of its body."""
+        self._stream = stream
+        self._timer.cancel()
         self._server.add_busy(self)
-        super().allContentReceived()
+        self.transport.write(stream_head(content_type, self._server.date()))
 
-    def requestDone(self, request: AdminRequest) -> None:
-        """Restart the deadline: for the next request, or for the client's close."""
-        self._idle = bool(self.persistent)
-        self._server.add_idle(self)
-        self.setTimeout(TIMEOUT)
-        super().requestDone(request)
+    def write(self, data: bytes) -> None:
+        """Send a part of a stream."""
+        self.transport.write(data)
 
-    def timeoutConnection(self) -> None:
-        """Abort the connection at its deadline."""
+    def abort(self) -> None:
+        """Reset the connection."""
         self.transport.abortConnection()
 
+    def readConnectionLost(self) -> None:
+        """Close once all responses are written; a stream at once, because its client is gone or will not stay."""
+        self._closing = True
+        if self._stream is not None:
+            self.abort()
+        else:
+            self._stop_pausing()
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Linger: the kernel has the last response and the FIN."""
+        self._timer.cancel()
+        self._timer = self._server.clock.callLater(LINGER, self.transport.loseConnection)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Remove the connection from the factory, then let Twisted end its requests, which may raise."""
+        """Remove the connection from the factory and from its stream."""
+        if self._timer.active():
+            self._timer.cancel()
         self._server.remove(self)
-        super().connectionLost(reason)
+        if self._stream is not None:
+            self._stream.ended()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """Read no more, and pause the stream."""
+        self.transport.pauseProducing()
+        if self._stream is not None:
+            self._stream.pause()
+
+    def resumeProducing(self) -> None:
+        """Read again, and resume the stream."""
+        self.transport.resumeProducing()
+        if self._stream is not None:
+            self._stream.resume()
+
+    def stopProducing(self) -> None:
+        """No-op: `connectionLost` follows."""
+
+    def _respond_to(self, request: HTTPRequest) -> None:
+        server = self._server
+        if request.method not in METHODS:
+            self.respond(request, METHOD_NOT_ALLOWED)
+        elif request.has_body:
+            self.respond(request, BODY_NOT_ALLOWED)
+        elif not self._is_host_valid(request.host):
+            self.respond(request, MISDIRECTED)
+        elif request.path in server.streams:
+            server.streams[request.path](self, request)
+        else:
+            self.respond(request, server.pages.get(request.path, NOT_FOUND))
+
+    def _is_host_valid(self, host: str | None) -> bool:
+        # HTTP/1.0 has no Host, and a balancer's check may omit it. Browsers, which DNS rebinding needs, send it.
+        return not self.on_loopback or host is None or host == "localhost" or is_loopback(host)
+
+    def _send(self, response: Response, *, head_only: bool, close: bool) -> None:
+        """Send the response in one piece, and restart the deadline: for the next request, or for the client's FIN."""
+        self._server.add_idle(self)
+        self._timer.reset(TIMEOUT)
+        self._closing = close
+        self.transport.write(response_bytes(response, self._server.date(), head_only=head_only, close=close))
+        if close:
+            self._stop_pausing()
+            self.transport.loseWriteConnection()
+
+    def _stop_pausing(self) -> None:
+        # A transport with a registered and paused producer never closes.
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
 
 
 class AdminFactory(Factory):
@@ -267,55 +226,44 @@ class AdminFactory(Factory):
         self._wall_clock = wall_clock
         self._date: tuple[int, str] = (-1, "")
         """Seconds since the epoch, and their text."""
-        self._cached: dict[RequestKey, PageRequest] = {}
-        self._idle: dict[AdminChannel, None] = {}
-        """Connections without a current request, the longest idle first."""
-        self._busy: set[AdminChannel] = set()
-        """Connections with a current request."""
+        self._idle: dict[AdminConnection, None] = {}
+        """Connections without a stream, the longest idle first."""
+        self._busy: set[AdminConnection] = set()
+        """Connections with a stream."""
 
-    def buildProtocol(self, addr: IAddress | None) -> AdminChannel | None:
+    def buildProtocol(self, addr: IAddress | None) -> AdminConnection | None:
         """Return a new connection; at the limit abort the longest idle one, or return None if none is idle."""
         if len(self._idle) + len(self._busy) >= MAX_CONNECTIONS:
             if not self._idle:
                 return None
             longest_idle = next(iter(self._idle))
             self.remove(longest_idle)
-            longest_idle.transport.abortConnection()
-        return AdminChannel(self)
+            longest_idle.abort()
+        return AdminConnection(self)
 
     def date(self) -> str:
         """Return the current date and time in the form of RFC 9110 section 5.6.7."""
         now = int(self._wall_clock())
         if now != self._date[0]:
-            self._date = now, datetimeToString(now).decode("ascii")
+            self._date = now, formatdate(now, usegmt=True)
         return self._date[1]
 
-    def cached(self, key: RequestKey | None) -> PageRequest | None:
-        """Return the cached request of `key`, or None."""
-        return None if key is None else self._cached.get(key)
+    def add_idle(self, connection: AdminConnection) -> None:
+        """Register `connection` as idle from now on."""
+        self.remove(connection)
+        self._idle[connection] = None
 
-    def cache(self, key: RequestKey, request: PageRequest) -> None:
-        """Cache a request."""
-        if len(self._cached) >= MAX_CACHED_REQUESTS:
-            self._cached.clear()
-        self._cached[key] = request
+    def add_busy(self, connection: AdminConnection) -> None:
+        """Register `connection` as having a stream."""
+        self.remove(connection)
+        self._busy.add(connection)
 
-    def add_idle(self, channel: AdminChannel) -> None:
-        """Register `channel` as idle from now on."""
-        self.remove(channel)
-        self._idle[channel] = None
-
-    def add_busy(self, channel: AdminChannel) -> None:
-        """Register `channel` as having a current request."""
-        self.remove(channel)
-        self._busy.add(channel)
-
-    def remove(self, channel: AdminChannel) -> None:
-        """Remove `channel`."""
-        self._idle.pop(channel, None)
-        self._busy.discard(channel)
+    def remove(self, connection: AdminConnection) -> None:
+        """Remove `connection`."""
+        self._idle.pop(connection, None)
+        self._busy.discard(connection)
 
     def abort_all(self) -> None:
         """Abort every connection."""
-        for channel in (*self._idle, *self._busy):
-            channel.transport.abortConnection()
+        for connection in (*self._idle, *self._busy):
+            connection.abort()

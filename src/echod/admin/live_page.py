@@ -8,7 +8,8 @@ from twisted.logger import Logger
 
 from echod.admin.connection_totals import ConnectionCounts
 from echod.admin.daemon_view import DaemonView
-from echod.admin.http_server import AdminRequest
+from echod.admin.http_request import HTTPRequest
+from echod.admin.http_server import AdminConnection
 from echod.admin.pages import TEXT, Response, constant_page
 from echod.admin.reactor_lag import INTERVAL
 from echod.server.summary import WAIT_BOUNDS
@@ -55,15 +56,15 @@ class LivePage:
         """Send the state without a point: after a change of state that should not wait for the next tick."""
         self._send(_event("state", {"state": self._state(self._view.counts())}))
 
-    def respond(self, request: AdminRequest) -> None:
+    def respond(self, connection: AdminConnection, request: HTTPRequest) -> None:
         """Respond with an event stream that has no end. Its first event is the history."""
-        if request.method == b"HEAD":
-            request.respond(constant_page(Response(200, EVENT_STREAM, b"")))
+        if request.method == "HEAD":
+            connection.respond(request, constant_page(Response(200, EVENT_STREAM, b"")))
         elif len(self._streams) >= MAX_STREAMS:
-            request.respond(constant_page(Response(503, TEXT, b"too many live pages are open\n")))
+            connection.respond(request, constant_page(Response(503, TEXT, b"too many live pages are open\n")))
         else:
             history = _event("history", {"state": self._state(self._previous), "points": list(self._points)})
-            _EventStream(request, self._streams).send(history)
+            _EventStream(connection, self._streams).send(history)
 
     def _send(self, event: bytes) -> None:
         for stream in tuple(self._streams):
@@ -113,22 +114,20 @@ class LivePage:
 class _EventStream:
     """The connection of one live page. While the page does not read, events are dropped instead of buffered."""
 
-    def __init__(self, request: AdminRequest, streams: "set[_EventStream]") -> None:
-        """Join `streams` until the request ends."""
-        self._request = request
+    def __init__(self, connection: AdminConnection, streams: "set[_EventStream]") -> None:
+        """Join `streams` until the connection ends."""
+        self._connection = connection
         self._streams = streams
         self._paused = False
         self._missed = 0
-        request.begin_stream(EVENT_STREAM)
-        request.registerProducer(self, True)
-        request.notifyFinish().addBoth(self._leave)
+        connection.begin_stream(EVENT_STREAM, self)
         streams.add(self)
 
     def send(self, event: bytes) -> None:
         """Send an event; if too many were missed, abort the connection."""
         if not self._paused:
             self._missed = 0
-            self._request.write(event)
+            self._connection.write(event)
             return
         self._missed += 1
         if self._missed > MAX_MISSED_EVENTS:
@@ -136,20 +135,18 @@ class _EventStream:
 
     def abort(self) -> None:
         """Abort the connection."""
-        self._request.channel.transport.abortConnection()
+        self._connection.abort()
 
-    def pauseProducing(self) -> None:
+    def pause(self) -> None:
         """Drop events: the transport's buffer is full."""
         self._paused = True
 
-    def resumeProducing(self) -> None:
+    def resume(self) -> None:
         """Send events again."""
         self._paused = False
 
-    def stopProducing(self) -> None:
-        """No-op: the end of the request removes the stream."""
-
-    def _leave(self, _: object) -> None:
+    def ended(self) -> None:
+        """Leave the set of streams."""
         self._streams.discard(self)
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from echod.admin.daemon_view import DaemonState, DaemonView
 from echod.admin.metrics import Exposition
 
-__all__ = ["HEADERS", "TEXT", "Page", "PageRequest", "Response", "constant_page", "pages"]
+__all__ = ["HEADERS", "TEXT", "Page", "Response", "constant_page", "pages", "response_bytes", "stream_head"]
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -57,30 +57,30 @@ def constant_page(response: Response) -> Page:
     return lambda _: response
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
-    """A request for a page, reduced to what the response depends on. Equal bytes make equal requests."""
+def response_bytes(response: Response, date: str, *, head_only: bool, close: bool) -> bytes:
+    """Return a whole response.
 
-    page: Page
-    accept: str = ""
-    """The Accept header."""
-    head_only: bool = False
-    """Whether the method is HEAD: no body in the response."""
-    close: bool = False
-    """Whether the connection ends after the response."""
+    `date` is the Date header (RFC 9110 section 5.6.7). `head_only`: the method is HEAD. `close`: the connection ends
+    after the response.
+    """
+    fields = f"Content-Length: {len(response.body)}\r\n"
+    if response.allow:
+        fields += f"Allow: {response.allow}\r\n"
+    if close:
+        fields += "Connection: close\r\n"
+    return _head(response.status, response.content_type, date, fields) + (b"" if head_only else response.body)
 
-    def response_bytes(self, date: str) -> bytes:
-        """Return the whole response as of now. `date` is the Date header (RFC 9110 section 5.6.7)."""
-        response = self.page(self.accept)
-        head = (
-            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\nDate: {date}\r\n"
-            f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n{_HEADERS}"
-        )
-        if response.allow:
-            head += f"Allow: {response.allow}\r\n"
-        if self.close:
-            head += "Connection: close\r\n"
-        return f"{head}\r\n".encode("ascii") + (b"" if self.head_only else response.body)
+
+def stream_head(content_type: str, date: str) -> bytes:
+    """Return the head of a response whose body ends with the connection."""
+    return _head(200, content_type, date, "Connection: close\r\n")
+
+
+def _head(status: int, content_type: str, date: str, fields: str) -> bytes:
+    return (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n"
+        f"{fields}{_HEADERS}\r\n"
+    ).encode("ascii")
 
 
 def pages(view: DaemonView, exposition: Exposition) -> Mapping[str, Page]:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from echod.cli.client_command import output_errors, refuse_unwritable, write_result
 from echod.common.errors import ConfigurationError
+from echod.common.text import printable
 from echod.load.report_page import page_of
 from echod.load.result_reader import StoredResult
 
 __all__ = ["add_arguments", "run"]
+
+LARGEST_FILE = 64
+"""MiB. A run of a day has 86,400 intervals, in about 30 MiB."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +40,14 @@ def run(namespace: argparse.Namespace) -> int:
 def _read(path: str) -> StoredResult:
     """Return the result in a file. Its label is the file's name without suffix."""
     label = os.fsencode(Path(path).stem).decode("utf-8", "replace")
+    shown = printable(path)
     try:
-        return StoredResult.from_json(label, Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            data = file.read((LARGEST_FILE << 20) + 1)
+        if len(data) > LARGEST_FILE << 20:
+            raise ConfigurationError(f"{shown}: is larger than {LARGEST_FILE} MiB")
+        return StoredResult.from_json(label, data)
     except OSError as problem:
-        raise ConfigurationError(f"cannot read {path}: {problem.strerror}") from None
+        raise ConfigurationError(f"cannot read {shown}: {problem.strerror}") from None
     except ValueError as problem:  # also of a path with a null byte
-        raise ConfigurationError(f"{path}: {problem}") from None
+        raise ConfigurationError(f"{shown}: {problem}") from None

@@ -23,6 +23,9 @@ ALL = 100
 LARGEST = 2**53
 """Largest number read: up to here the numbers of JavaScript, which draws the charts, are exact."""
 
+LONGEST_NAME = 64
+"""Characters of a field's name that an error shows without quotes and in full."""
+
 T = TypeVar("T")
 
 
@@ -281,7 +284,7 @@ class _Reader:
         return self._fields[name]
 
     def _path_of(self, name: str) -> str:
-        shown = name if name.isidentifier() else reprlib.repr(name)
+        shown = name if name.isidentifier() and len(name) <= LONGEST_NAME else reprlib.repr(name)
         return f"{self._path}.{shown}" if self._path else shown
 
 

@@ -198,7 +198,7 @@ def _with_admin(
     totals: "ConnectionTotals",
     logs: Logs,
 ) -> Service:
-    from echod.admin.service import make_admin  # imports twisted.web and prometheus_client: not without --admin
+    from echod.admin.service import make_admin  # imports prometheus_client: not without --admin
 
     return make_admin(address, reactor, background_reactor(sockets), service, totals, logs.lines_dropped)
 
@@ -238,3 +238,5 @@ def _read_toml(path: str) -> dict[str, object]:
         raise ConfigurationError(f"--config: cannot read {path}: {problem.strerror}") from None
     except ValueError as problem:  # TOMLDecodeError and UnicodeDecodeError are subclasses
         raise ConfigurationError(f"{path}: is not TOML: {problem}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is not TOML: too many nested values") from None

@@ -71,7 +71,7 @@ class TLSFailure(Enum):
     VERSION = "version"
     """No common version of TLS."""
     CIPHER = "cipher"
-    """No common cipher suite."""
+    """No common cipher suite, signature algorithm or group of the key exchange."""
     CLIENT_CERTIFICATE = "client-certificate"
     """The client sent no certificate, or one that none of the authorities signed."""
     CLIENT_REFUSED = "client-refused"

@@ -28,7 +28,7 @@ from zope.interface import implementer
 from echod.server.exchange_states import Action, Event, State
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import TLSFacts, TLSFailure
-from echod.tls.contexts import new_context, show_certificate
+from echod.tls.contexts import limit_groups, new_context, show_certificate
 from echod.tls.pem import load_certificates
 
 __all__ = ["ServerTLS", "TLSEchoProtocol", "TLSFiles", "TLSListenerFactory"]
@@ -38,6 +38,7 @@ _FAILURES = {
     "version too low": TLSFailure.VERSION,
     "no shared cipher": TLSFailure.CIPHER,
     "no suitable signature algorithm": TLSFailure.CIPHER,
+    "no suitable key share": TLSFailure.CIPHER,
     "peer did not return a certificate": TLSFailure.CLIENT_CERTIFICATE,
     "certificate verify failed": TLSFailure.CLIENT_CERTIFICATE,
     "http request": TLSFailure.NOT_TLS,
@@ -87,11 +88,25 @@ class ServerTLS:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return the TLS state of a new connection."""
-        return SSL.Connection(self._context, None)
+        return _LazyConnection(self._context, None)
+
+
+class _LazyConnection(SSL.Connection):
+    """The TLS state of a connection, which takes the buffers of a handshake only once the client has sent something."""
+
+    _begun = False
+
+    def do_handshake(self) -> None:
+        """Continue the handshake; no-op when Twisted begins it, before the client's first bytes."""
+        if not self._begun:
+            self._begun = True
+            raise SSL.WantReadError
+        super().do_handshake()
 
 
 def _context(files: TLSFiles) -> SSL.Context:
     context = new_context(SSL.TLS_SERVER_METHOD)
+    limit_groups(context)
     # OpenSSL's cache of 20,480 sessions is memory that clients could fill. Tickets resume sessions without it.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     show_certificate(context, files.certificate, files.key)

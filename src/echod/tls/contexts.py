@@ -1,14 +1,18 @@
 """The OpenSSL context that server and client have in common."""
 
 from OpenSSL import SSL
+from OpenSSL._util import lib  # pyOpenSSL 26.4 has no public name for SSL_CTX_set1_curves_list(3)
 
 from echod.common.errors import ConfigurationError
 from echod.tls.pem import load_certificates, load_key
 
-__all__ = ["new_context", "show_certificate"]
+__all__ = ["limit_groups", "new_context", "show_certificate"]
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2 suites with forward secrecy and authenticated encryption (RFC 9325 section 4.2); all of TLS 1.3 have both."""
+
+GROUPS = b"X25519:prime256v1:secp384r1"
+"""The groups of the key exchange in Mozilla's intermediate profile (Server Side TLS 5.7)."""
 
 
 def new_context(method: int) -> SSL.Context:
@@ -16,8 +20,22 @@ def new_context(method: int) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(CIPHERS)
+    # OpenSSL keeps 33 KiB of buffers for each connection otherwise, also while it is idle.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     return context
+
+
+def limit_groups(context: SSL.Context) -> None:
+    """Accept only `GROUPS` for the key exchange.
+
+    For servers alone: a probe has to reach servers that offer other groups. Only cryptography 48 and newer have the
+    function; with an older one OpenSSL's own groups remain, X448 and secp521r1 among them.
+    """
+    set_groups = getattr(lib, "SSL_CTX_set1_curves_list", None)
+    if set_groups is not None:
+        accepted = set_groups(context._context, GROUPS)  # noqa: SLF001 - see the import
+        assert accepted == 1, "OpenSSL knows the groups"
 
 
 def show_certificate(context: SSL.Context, path: str, key_path: str | None) -> None:
