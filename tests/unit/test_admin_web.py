@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -186,6 +186,7 @@ class HTTPServerTests(SynchronousTestCase):
         client.transport.fin()
         self.assertIsInstance(client.transport.over, ConnectionAborted)
 
+    @settings(deadline=None)
     @given(st.lists(PIECES, max_size=12))
     def test_no_input_raises(self, pieces: list[bytes]) -> None:
         client = self.client()

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -157,6 +157,7 @@ class RequestReaderTests(SynchronousTestCase):
         for length in range(len(REQUEST)):
             self.assertIsNone(RequestReader().feed(REQUEST[:length]))
 
+    @settings(deadline=None)
     @given(st.binary(max_size=40), st.integers(0, len(REQUEST)))
     def test_fragmentation_does_not_change_the_result(self, inserted: bytes, position: int) -> None:
         data = REQUEST[:position] + inserted + REQUEST[position:]

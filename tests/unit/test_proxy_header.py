@@ -2,7 +2,7 @@ import socket
 import struct
 from ipaddress import ip_address
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -161,6 +161,7 @@ class HeaderTests(SynchronousTestCase):
         if info is None:
             self.assertLess(reader.pending, LONGEST)
 
+    @settings(deadline=None)
     @given(NEARLY_ADDRESSES, st.sampled_from(["TCP4", "TCP6"]))
     def test_exactly_the_addresses_of_the_system_are_accepted(self, text: str, family: str) -> None:
         """inet_pton has the form that the specification demands: it knows no scope id, and no leading zeros in IPv4."""
