@@ -102,6 +102,13 @@ class PrefixTests(SynchronousTestCase):
         self.assertIs(admission.refusal("2001:db8::2"), CloseReason.TOO_MANY_FROM_HOST)
         self.assertIsNone(admission.refusal("2001:db8:0:1::1"))
 
+    def test_few_addresses_are_kept(self) -> None:
+        admission = Admission(AccessList(()), None, 1)
+        for number in range(2000):
+            admission.enter(f"2001:db8::{number:x}")
+            admission.leave(f"2001:db8::{number:x}")
+        self.assertEqual(admission._key.cache_info().currsize, 1024)  # type: ignore[attr-defined]  # it is an lru_cache
+
     def test_text_that_is_no_address_is_counted_as_it_is(self) -> None:
         self.assertTrue(self.refused(64, "a:b", "a:b"))
         self.assertFalse(self.refused(64, "a:b", "a:c"))
@@ -117,6 +124,12 @@ class ProxyTests(SynchronousTestCase):
         self.assertIs(admission.waiting_refusal("203.0.113.1"), CloseReason.TOO_MANY_FROM_HOST)
         self.assertIsNone(admission.waiting_refusal("203.0.113.2"))
         self.assertIsNone(admission.waiting_refusal(""))
+
+    def test_a_configuration_without_proxies(self) -> None:
+        configuration = ServerConfiguration(listen=("haproxy:tcp:1",), max_connections_per_host=1)
+        admission = Admission.from_configuration(configuration, None)
+        admission.enter("203.0.113.1")
+        self.assertIs(admission.waiting_refusal("203.0.113.1"), CloseReason.TOO_MANY_FROM_HOST)
 
     def test_only_the_proxies_that_are_named_may_send_a_header(self) -> None:
         configuration = ServerConfiguration(

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from echod.admin.http_request import MAX_BYTES, MAX_FIELDS, HTTPRequest, Refusal, RequestReader
+from echod.admin.http_request import MAX_BYTES, MAX_FIELDS, HTTPRequest, Refusal, RequestReader, _read_at_once
 
 HOST = b"Host: localhost\r\n"
 REQUEST = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -62,6 +62,13 @@ class RequestReaderTests(SynchronousTestCase):
             (get(b"Host: localhost", b"Accept: a", b"accept: \xff"), request(accept="a,\xff")),
             (get(b"Host: localhost", b"Expect: 100-continue"), request()),
             (get(b"Host: localhost", b"Content-Length: 000"), request()),
+            (get(b"Host: Xbox"), request(host="xbox")),
+            (get(b"Host: localhost", b"Accept: XX"), request(accept="XX")),
+            (get(b"Host: localhost", b"Connection: x,close"), request(keep_open=False)),
+            (get(b"Host: localhost", b"Connection: Xclose"), request()),
+            # White space is blanks and tabs (section 5.6.3 of RFC 9110), and no other character of latin-1.
+            (get(b"Host: localhost", b"Accept: \xa0a\x85"), request(accept="\xa0a\x85")),
+            (get(b"Host: localhost", b"Connection: \xa0close"), request()),
         ):
             if expected is None:
                 self.refused(400, "the request target must be a path or an http URL", data)
@@ -73,6 +80,7 @@ class RequestReaderTests(SynchronousTestCase):
             b"Content-Length: 5",
             b"Content-Length: " + DIGITS,
             b"Content-Length: -1",
+            b"Content-Length: X",
             b"Content-Length: 0, 5",
             b"Content-Length: \xb2",
             b"Transfer-Encoding: chunked",
@@ -133,6 +141,7 @@ class RequestReaderTests(SynchronousTestCase):
             if byte != 13:
                 self.refused(400, reason, b"GET /" + bytes([byte]), b"GET / HTTP/1.1\r\nA: " + bytes([byte]))
         self.refused(400, reason, b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\rA", b"GET / HTTP/1.1\r\r\n", b"\x16\x03\x01")
+        self.refused(400, reason, *(each + REQUEST for each in (b"\0", b"\r", b"\n")))
 
     def test_refusal_of_a_head_request(self) -> None:
         data = b"HEAD / HTTP/1.1\r\n\r\n"
@@ -141,9 +150,10 @@ class RequestReaderTests(SynchronousTestCase):
     def test_limits(self) -> None:
         line = f"the request line is longer than {MAX_BYTES} bytes"
         header = f"the header is longer than {MAX_BYTES} bytes"
-        fields = f"the header has more than {MAX_FIELDS} fields"
+        fields = "the header has more than 64 fields"
         self.refused(414, line, b"x" * (MAX_BYTES + 1), b"GET /" + b"x" * MAX_BYTES)
         self.refused(431, header, b"GET / HTTP/1.1\r\nA: " + b"x" * MAX_BYTES)
+        self.refused(431, header, b"GET / HTTP/1.1\r\nA: " + b"x" * MAX_BYTES + b"\0")
         self.refused(431, header, get(b"Host: localhost", *(b"A: " + b"x" * 1000 for _ in range(9))))
         self.refused(431, fields, get(*(b"A: b" for _ in range(MAX_FIELDS + 1))))
         self.check(get(b"Host: localhost", *(b"A: b" for _ in range(MAX_FIELDS - 1))), request())
@@ -152,6 +162,11 @@ class RequestReaderTests(SynchronousTestCase):
         self.check(longest, request())
         self.assertEqual(RequestReader().feed(longest + b"x"), request(keep_open=False))
         self.refused(431, header, REQUEST[:-2] + b"A: " + b"x" * (MAX_BYTES - len(REQUEST) - 4) + b"\r\n\r\n")
+
+    def test_few_requests_are_kept(self) -> None:
+        for number in range(100):
+            RequestReader().feed(b"GET /%d HTTP/1.0\r\n\r\n" % number)
+        self.assertEqual(_read_at_once.cache_info().currsize, 64)
 
     def test_incomplete_requests(self) -> None:
         for length in range(len(REQUEST)):

@@ -264,6 +264,10 @@ class ReaderTests(SynchronousTestCase):
         report = put(report_of(), ("assertions", 0, "unit"), "m")
         self.refused(report, f"assertions[0].measured: {real} with a unit of us, %, count")
 
+    def test_a_name_of_more_than_64_characters_is_shortened(self) -> None:
+        for name, shown in (("x" * 64, "x" * 64), ("x" * 65, f"'{'x' * 12}...{'x' * 13}'")):
+            self.refused(put(report_of(), ("host", name), {}), f"host.{shown}: must be text, not {{}}")
+
     def test_intervals_ascend(self) -> None:
         with self.assertRaisesRegex(ValueError, "intervals: must ascend"):
             read(put(report_of(), ("intervals", 0, "until"), 9.5))
