@@ -27,6 +27,9 @@ class MemoryReports:
     def written_again(self, dropped: int) -> None:
         self.reports.append(f"written again: {dropped}")
 
+    def lost(self, lines: int) -> None:
+        self.reports.append(f"lost: {lines}")
+
 
 class WriterTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -229,6 +232,32 @@ class WriterTests(SynchronousTestCase):
         self.write("a", "b", "c")
         self.assertEqual(self.writer.close(), 2)
         self.assertEqual(self.destination.data, b"a\n")
+
+    def test_retired_writer_closes_its_destination(self) -> None:
+        self.writer.start()
+        self.write("a")
+        self.writer.retire()
+        self.until(lambda: self.destination.closed)
+        self.assertEqual((self.destination.data, self.reports.reports), (b"a\n", []))
+
+    def test_lines_that_a_retired_writer_loses_are_counted(self) -> None:
+        self.destination.results = [2, *[FULL_DISK] * 1000]
+        self.destination.largest = 2
+        self.writer.start()
+        self.write("a", "b", "c")
+        self.until(lambda: self.destination.data == b"a\n")
+        self.writer.retire()
+        self.until(lambda: self.destination.closed)
+        self.until(lambda: self.reports.reports == ["failed: No space left on device", "lost: 2"])
+        self.assertEqual(self.writer.dropped, 2)
+
+    def test_retired_writer_gives_up_if_writes_block_all_the_time(self) -> None:
+        self.destination.results = [BUSY] * 100_000
+        self.writer.start()
+        self.write("a")
+        self.writer.retire()
+        self.until(lambda: self.destination.closed)
+        self.until(lambda: self.reports.reports == ["lost: 1"])
 
     def test_dropped_lines_that_are_not_told_are_lost_at_the_end(self) -> None:
         self.destination.results = [2 * LINES, FULL_DISK]

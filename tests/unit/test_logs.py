@@ -263,6 +263,21 @@ class ConfiguredAccessLogTests(SynchronousTestCase):
         self.ended(self.opened[0])
         self.assertEqual(access.dropped, 2)
 
+    def test_lines_that_a_replaced_file_did_not_take_count_and_are_logged(self) -> None:
+        access = self.access_log(access_log="/dev/full")
+        access.start()
+        access.connection_ended(PLAIN)
+        access.prepare(self.configuration())()
+        self.ended(self.opened[0])
+        self.assertEqual(access.dropped, 1)
+        self.assertEqual(
+            [formatEvent(event) for event in self.log],
+            [
+                "the access log cannot be written: No space left on device",
+                "the access log ends without its last 1 line(s)",
+            ],
+        )
+
     def test_health_checks(self) -> None:
         access = self.access_log()
         check = PLAIN._replace(reason=CloseReason.HEALTH_CHECK)

@@ -18,6 +18,8 @@ __all__ = ["STANDARD_OUTPUT", "AccessLog", "ConfiguredAccessLog"]
 
 STANDARD_OUTPUT = "-"
 
+_LOST = "the access log ends without its last {lost} line(s)"
+
 INTERVAL = 0.2
 """Seconds between two writes. The lines of an interval are written together: a write for each one would take the
 daemon's time.
@@ -62,7 +64,7 @@ class AccessLog:
         """Write all lines in the time of a flush; log how many are lost."""
         lost = self.writer.close()
         if lost:
-            self._log.error("the access log ends without its last {lost} line(s)", lost=lost)
+            self._log.error(_LOST, lost=lost)
 
     def _open(self) -> Destination:
         try:
@@ -84,13 +86,14 @@ class ConfiguredAccessLog:
         self._configuration = configuration
         self._open_log = open_log
         self._current = open_log(configuration)
-        self._dropped_before = 0
-        """Lines that the logs before the present one dropped."""
+        self._earlier: list[LineWriter] = []
+        """The writers of the logs before the present one, for what they have dropped."""
 
     @property
     def dropped(self) -> int:
         """Number of lines dropped so far."""
-        return self._dropped_before + (0 if self._current is None else self._current.writer.dropped)
+        present = [] if self._current is None else [self._current.writer]
+        return sum(writer.dropped for writer in (*self._earlier, *present))
 
     def start(self) -> None:
         """Start the thread that writes. Not before the process daemonizes: a thread does not survive fork(2)."""
@@ -139,8 +142,8 @@ class ConfiguredAccessLog:
         old, self._current = self._current, new
         self.start()
         if old is not None:
-            self._dropped_before += old.writer.dropped
             old.writer.retire()
+            self._earlier.append(old.writer)
 
 
 def _file_and_format(configuration: ServerConfiguration) -> tuple[str | None, str]:
@@ -167,3 +170,7 @@ class _Reports:
         """Log the number of dropped lines."""
         text = "the access log is written again; {dropped} line(s) were dropped"
         self._in_reactor(lambda: self._log.warn(text, dropped=dropped))
+
+    def lost(self, lines: int) -> None:
+        """Log the number of lost lines."""
+        self._in_reactor(lambda: self._log.error(_LOST, lost=lines))

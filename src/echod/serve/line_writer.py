@@ -55,6 +55,9 @@ class Reports(Protocol):
     def written_again(self, dropped: int) -> None:
         """The log is written again, after `dropped` lines were dropped. Called in the writer's thread."""
 
+    def lost(self, lines: int) -> None:
+        """The log has ended, without its last `lines` lines. Called in the writer's thread, after `retire` only."""
+
 
 class NullReports:
     """Reports that nobody receives."""
@@ -66,6 +69,9 @@ class NullReports:
         """No-op."""
 
     def written_again(self, dropped: int) -> None:
+        """No-op."""
+
+    def lost(self, lines: int) -> None:
         """No-op."""
 
 
@@ -177,7 +183,10 @@ class LineWriter:
         return self._lines + self._untold
 
     def retire(self) -> None:
-        """Write all lines within `FLUSH` seconds, then close the destination. Does not wait, and is the last call."""
+        """Write all lines within `FLUSH` seconds, then close the destination; count and report those that are lost.
+
+        Does not wait, and is the last call.
+        """
         with self._lock:
             self._retired = True
             self._deadline = time.monotonic() + FLUSH
@@ -186,7 +195,17 @@ class LineWriter:
     def _run(self) -> None:
         self._write_until_closed()
         if self._retired:
-            self._destination.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Close the destination; count and report the lines that are lost."""
+        self._destination.close()
+        with self._lock:
+            lost = self._lines + self._untold
+            self._dropped += self._lines
+            self._queue = []
+        if lost:
+            self._reports.lost(lost)
 
     def _write_until_closed(self) -> None:
         while True:
