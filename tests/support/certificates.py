@@ -28,14 +28,16 @@ class Pair:
 class Authority:
     """A certificate authority for one test. Its files are in `directory`."""
 
-    def __init__(self, directory: Path, name: str = "test authority", issuer: "Authority | None" = None) -> None:
-        """`issuer` signs the authority's own certificate; None: it is self-signed."""
+    def __init__(
+        self, directory: Path, name: str = "test authority", issuer: "Authority | None" = None, days: int = 1
+    ) -> None:
+        """`issuer` signs the authority's own certificate, which ends in `days`; None: it is self-signed."""
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         certificate = (
-            _builder(self._name, (issuer or self)._name, self._key.public_key(), -DAY, DAY)
+            _builder(self._name, (issuer or self)._name, self._key.public_key(), -DAY, days * DAY)
             .add_extension(constraints, critical=True)
             .sign((issuer or self)._key, hashes.SHA256())
         )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -21,12 +21,17 @@ ECHOD = (str(BIN / "echod"),)
 TWISTD = (str(BIN / "twistd"), "-n", "--pidfile=", "echod")
 
 
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these variables, and without others that may be options of the daemon."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("ECHOD_")} | dict(variables)
+
+
 def run(*command: str, cwd: Path, timeout: float = PATIENCE, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in `cwd` until it ends; return its status and output."""
     return subprocess.run(
         command,
         cwd=cwd,
-        env=os.environ | environment,
+        env=environment_with(environment),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -41,7 +46,7 @@ class Daemon:
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=os.environ | environment,
+            env=environment_with(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

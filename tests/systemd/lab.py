@@ -200,9 +200,10 @@ class Lab:
         """
         over = self._directory / "environment"
         (over / "bin").mkdir()
-        twistd = Path(sys.prefix, "bin", "twistd").read_text().split("\n", 1)[1]
-        (over / "bin" / "twistd").write_text(f"#!/opt/echod/bin/python\n{twistd}")
-        (over / "bin" / "twistd").chmod(0o755)
+        for command in ("twistd", "echod"):
+            script = Path(sys.prefix, "bin", command).read_text().split("\n", 1)[1]
+            (over / "bin" / command).write_text(f"#!/opt/echod/bin/python\n{script}")
+            (over / "bin" / command).chmod(0o755)
         variables = {}
         base = Path(sys.base_prefix)
         self._base = "" if base == Path("/usr") else str(base)

@@ -86,8 +86,8 @@ def test_systemd_verifies_the_units(tmp_path: Path, unit: str) -> None:
         shutil.copy(ETC / ours, units)
     for target in ("sysinit", "basic", "shutdown", "sockets", "multi-user"):
         (units / f"{target}.target").write_text("[Unit]\n")
-    for command in ("opt/echod/bin/twistd", "bin/kill"):
-        (tmp_path / command).parent.mkdir(parents=True)
+    for command in ("opt/echod/bin/twistd", "opt/echod/bin/echod", "bin/kill"):
+        (tmp_path / command).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / command).write_text("#!/bin/sh\n")
         (tmp_path / command).chmod(0o755)
     verified = analyze(f"--root={tmp_path}", "verify", "--man=no", "--recursive-errors=yes", unit)
@@ -249,8 +249,9 @@ def test_reload_uses_the_new_certificate_and_keeps_connections(lab: Lab, tmp_pat
                 lab.systemctl("reload", "echod.service")
                 wait_for_more(der(new))
                 install(lab, old, key=new)  # what does not fit changes nothing
-                lab.systemctl("reload", "echod.service")
-                until(lambda: "the certificate stays as it was" in lab.journal("echod.service"))
+                refused = lab.run("systemctl", "reload", "echod.service")
+                assert refused.returncode == 1
+                assert "is not the key of the certificate" in lab.journal("echod.service")
                 wait_for_more(der(new))
                 staying.wait_for_more()
         finally:
@@ -282,6 +283,55 @@ def test_key_that_only_root_may_read(lab: Lab, tmp_path: Path) -> None:
             assert certificate_of(client) == der(pair)
             client.sendall(RECORD)
             assert receive_record(client) == RECORD
+
+
+@needs_lab
+def test_reload_with_credentials_fails_and_advises_a_restart(lab: Lab, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    old, new = authority.issue("echo.test"), authority.issue("echo.test")
+    key = "/run/credentials/echod.service/tls.key"
+    with_tls(lab, old, f'tls-key = "{key}"\n')
+    (lab.root / "etc/echod/tls.key").chmod(0o600)
+    shown = re.findall(r"^#(LoadCredential=.*)", (ETC / "echod.service").read_text(), re.MULTILINE)
+    lab.drop_in("echod.service", f"[Service]\n{shown[0]}\n")
+    lab.systemctl("start", "echod.socket", "echod-tls.socket", "echod.service")
+    install(lab, new)
+    assert lab.run("systemctl", "reload", "echod.service").returncode == 1
+    advice = "copied when the service started: a reload cannot renew it; restart the service"
+    assert f"tls-key: {key} is a systemd credential, {advice}" in lab.journal("echod.service")
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    with tls_connected(lab, context) as client:
+        assert certificate_of(client) == der(old)
+    lab.systemctl("restart", "echod.service")
+    with tls_connected(lab, context) as client:
+        assert certificate_of(client) == der(new)
+
+
+@needs_lab
+def test_reload_of_a_bad_file_fails_and_of_a_good_one_is_applied(lab: Lab) -> None:
+    lab.systemctl("start", "echod.socket", "echod.service")
+    assert exchange(lab) == RECORD
+    daemon = main_pid(lab)
+    lab.write("/etc/echod/echod.toml", configuration("timeout = 0\n"))
+    assert lab.run("systemctl", "reload", "echod.service").returncode == 1
+    problem = "timeout: must be a finite number of seconds, more than 0, not 0"
+    assert f"echod serve: /etc/echod/echod.toml: {problem}" in lab.journal("echod.service")
+    assert "reload refused" not in lab.journal("echod.service")  # the daemon was not signalled
+    assert exchange(lab) == RECORD
+    lab.write("/etc/echod/echod.toml", configuration("record-size = 10\n"))
+    lab.systemctl("reload", "echod.service")
+    until(lambda: "reload: applied record-size\n" in lab.journal("echod.service"))
+    assert exchange(lab) == RECORD[:10]
+    assert main_pid(lab) == daemon
+    assert lab.show("echod.service", "ActiveState") == "active"
+    assert lab.show("echod.service", "StatusText") == "listening on [::]:3005; 0 connection(s) open"
+    # A signal without the check before it: refused by the daemon, and in its status.
+    lab.write("/etc/echod/echod.toml", configuration("timeout = 0\n"))
+    lab.run("kill", "-HUP", str(daemon))
+    refused = "; the last reload was refused"
+    until(lambda: lab.show("echod.service", "StatusText").endswith(refused))
+    assert lab.show("echod.service", "ActiveState") == "active"
+    assert exchange(lab) == RECORD[:10]
 
 
 @needs_lab

@@ -13,6 +13,7 @@ from echod.admin.daemon_view import DaemonState, listen_overflows
 from echod.admin.metrics import FRESH
 from echod.admin.reactor_lag import ReactorLag
 from echod.common.addresses import HostPort
+from echod.common.errors import ConfigurationError
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
 from echod.server.summary import WAIT_BOUNDS, CloseReason, ConnectionSummary, TLSFacts, TLSFailure
@@ -190,6 +191,20 @@ class DaemonViewTests(SynchronousTestCase):
         scene.overflows = None
         scene.reactor.advance(FRESH)
         self.assertNotIn(b"listen_overflows", scene.exposition.render("")[1])
+
+    def test_the_last_reload(self) -> None:
+        scene = Scene()
+        scene.service.startService()
+        success, time = "echod_config_last_reload_successful", "echod_config_last_reload_success_timestamp_seconds"
+        started = scene.service.last_reload.succeeded_at
+        self.assertEqual((scene.metric(success), scene.metric(time)), (1, started))
+
+        def refuse() -> ServerConfiguration:
+            raise ConfigurationError("port: is bad")
+
+        scene.service.reload(refuse)
+        self.assertEqual((scene.metric(success), scene.metric(time)), (0, started))
+        scene.service.stopService()
 
     def test_rendered_text_is_reused_while_fresh(self) -> None:
         scene = Scene()

@@ -37,6 +37,24 @@ class CountTests(SynchronousTestCase):
         admission.enter("192.0.2.2")
         self.assertIs(admission.full(), CloseReason.TOO_MANY)
 
+    def test_the_rules_of_another_configuration(self) -> None:
+        admission = Admission(AccessList(()), None, None)
+        for host in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+            admission.enter(host)
+        configuration = ServerConfiguration(allow=("192.0.2.0/24",), max_connections_per_host=2)
+        admission.apply(configuration, 4, ["192.0.2.1", "192.0.2.1", "192.0.2.2"])
+        self.assertIs(admission.refusal("198.51.100.1"), CloseReason.NOT_ALLOWED)
+        self.assertIs(admission.refusal("192.0.2.1"), CloseReason.TOO_MANY_FROM_HOST)
+        self.assertIsNone(admission.refusal("192.0.2.2"))
+        admission.leave("192.0.2.1")
+        self.assertIsNone(admission.refusal("192.0.2.1"))
+        for host in ("192.0.2.3", "192.0.2.4"):
+            admission.enter(host)
+        self.assertIs(admission.full(), CloseReason.TOO_MANY)
+        admission.apply(ServerConfiguration(), None, [])
+        self.assertIsNone(admission.refusal("198.51.100.1"))
+        admission.leave("192.0.2.2")  # it was counted by host before
+
     def test_the_limits_of_a_configuration(self) -> None:
         configuration = ServerConfiguration(allow=("192.0.2.0/24",), max_connections_per_host=1)
         admission = Admission.from_configuration(configuration, 2)

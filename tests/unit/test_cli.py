@@ -21,6 +21,7 @@ from echod.load.config import LoadConfiguration
 from echod.main import main
 from echod.ping.config import PingConfiguration
 from echod.serve import daemon as serve_daemon
+from echod.serve.sources import ConfigurationSources
 from echod.serve.twistd_options import Options
 from echod.server.config import ServerConfiguration
 
@@ -156,7 +157,7 @@ class DaemonTests(SynchronousTestCase):
     def test_a_file_that_is_not_toml(self) -> None:
         for text in (b"port = ", b"\xff\xfe", b"listen = " + b"[" * 5000):
             with self.assertRaises(ConfigurationError) as refused:
-                serve_daemon.server_configuration([], file_of(self, text))
+                ConfigurationSources([], file_of(self, text), {}).read()
             self.assertIn("is not TOML", str(refused.exception))
 
     def test_a_tac_file_ends_in_one_line(self) -> None:

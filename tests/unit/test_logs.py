@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
-from echod.serve.access_log import AccessLog
+from echod.serve.access_log import AccessLog, ConfiguredAccessLog
 from echod.serve.daemon import log_of_twistd
 from echod.serve.daemon_log import DaemonLog, line_of_event
 from echod.serve.destinations import RotatedFile
@@ -29,7 +29,7 @@ from echod.serve.log_lines import (
 from echod.serve.logs import LoggedService, Logs
 from echod.serve.refusal_log import INTERVAL, RefusalLog
 from echod.server.config import ServerConfiguration
-from echod.server.observer import NullObserver, ObserverExcept, Observers
+from echod.server.observer import NullObserver, Observers
 from echod.server.summary import CloseReason, ConnectionSummary, TLSFacts
 from tests.support.memory import MemoryDestination, MemoryObserver
 
@@ -188,15 +188,121 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(self.destination.data, b"echoed\n" * LINES + b"dropped 2\n")
 
 
-class ObserverExceptTests(SynchronousTestCase):
-    def test_summaries_with_the_reasons_are_dropped_and_others_are_not(self) -> None:
-        memory = MemoryObserver()
-        observer = ObserverExcept({CloseReason.HEALTH_CHECK, CloseReason.CUT}, memory)
-        for reason in CloseReason:
-            observer.connection_ended(PLAIN._replace(reason=reason))
-        dropped = set(CloseReason) - set(memory.reasons)
-        self.assertEqual(dropped, {CloseReason.HEALTH_CHECK, CloseReason.CUT})
-        self.assertEqual(len(memory.summaries), len(CloseReason) - 2)
+class ConfiguredAccessLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name, "access.log")
+        self.log = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.log)
+        self.addCleanup(globalLogPublisher.removeObserver, self.log)
+        self.opened: list[AccessLog] = []
+
+    def access_log(self, **options: Any) -> ConfiguredAccessLog:
+        access = ConfiguredAccessLog(self.configuration(**options), self.open_log)
+        self.addCleanup(access.close)
+        return access
+
+    def configuration(self, **options: Any) -> ServerConfiguration:
+        values: dict[str, Any] = {"access_log": str(self.path), **options}
+        return ServerConfiguration(**values)
+
+    def open_log(self, configuration: ServerConfiguration) -> AccessLog | None:
+        if configuration.access_log is None:
+            return None
+        lines = AccessLines(lambda _, summary: summary.reason.value, lambda _, count: f"dropped {count}")
+        self.opened.append(AccessLog(configuration.access_log, lines, lambda: NOW, lambda call: call()))
+        return self.opened[-1]
+
+    def ended(self, access: AccessLog) -> None:
+        """Wait for the end of the thread of a log that was replaced."""
+        thread = access.writer._thread
+        assert thread is not None
+        thread.join(5.0)
+        self.assertFalse(thread.is_alive())
+
+    def test_another_file(self) -> None:
+        other = self.path.with_name("other.log")
+        access = self.access_log()
+        access.start()
+        apply = access.prepare(self.configuration(access_log=str(other)))
+        access.connection_ended(PLAIN)
+        apply()
+        access.connection_ended(PLAIN)
+        self.ended(self.opened[0])
+        access.close()
+        self.assertEqual((self.path.read_text(), other.read_text()), ("echoed\n", "echoed\n"))
+        descriptors = [each.writer._destination.descriptor for each in self.opened]  # type: ignore[attr-defined]
+        self.assertIsNone(descriptors[0])
+        self.assertIsNotNone(descriptors[1])
+
+    def test_no_file_and_a_file_again(self) -> None:
+        access = self.access_log()
+        access.start()
+        access.connection_ended(PLAIN)
+        access.prepare(self.configuration(access_log=None))()
+        access.connection_ended(PLAIN)
+        access.reopen()
+        access.start()
+        self.assertEqual(access.dropped, 0)
+        access.close()
+        self.ended(self.opened[0])
+        self.assertEqual(self.path.read_text(), "echoed\n")
+        access.prepare(self.configuration())()
+        access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual(self.path.read_text(), "echoed\nechoed\n")
+
+    def test_dropped_lines_of_all_files_count(self) -> None:
+        access = self.access_log()
+        for _ in range(LINES + 2):
+            access.connection_ended(PLAIN)
+        self.assertEqual(access.dropped, 2)
+        access.start()
+        access.prepare(self.configuration(access_log=str(self.path.with_name("other.log"))))()
+        self.ended(self.opened[0])
+        self.assertEqual(access.dropped, 2)
+
+    def test_health_checks(self) -> None:
+        access = self.access_log()
+        check = PLAIN._replace(reason=CloseReason.HEALTH_CHECK)
+        access.connection_ended(check)
+        access.prepare(self.configuration(log_health_checks=True))()
+        access.connection_ended(check)
+        access.close()
+        self.assertEqual(self.path.read_text(), "health-check\n")
+        self.assertEqual(len(self.opened), 1)
+
+    def test_a_file_that_cannot_be_opened(self) -> None:
+        access = self.access_log()
+        with self.assertRaises(ConfigurationError):
+            access.prepare(self.configuration(access_log="/nosuch/access.log"))
+        access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual(self.path.read_text(), "echoed\n")
+
+    def test_reopening(self) -> None:
+        access = self.access_log()
+        moved = self.path.rename(self.path.with_suffix(".moved"))
+        access.reopen()
+        access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual((moved.read_text(), self.path.read_text()), ("", "echoed\n"))
+        self.assertEqual([formatEvent(event) for event in self.log], ["loaded the access log again"])
+
+    def test_reopening_that_fails_is_logged(self) -> None:
+        access = self.access_log()
+        moved = self.path.rename(self.path.with_suffix(".moved"))
+        self.path.mkdir()
+        access.reopen()
+        access.connection_ended(PLAIN)
+        access.close()
+        self.assertEqual(moved.read_text(), "echoed\n")
+        (event,) = self.log
+        self.assertEqual(
+            formatEvent(event),
+            f"the access log stays as it was: access-log: cannot open {self.path}: Is a directory",
+        )
 
 
 class RefusalLogTests(SynchronousTestCase):

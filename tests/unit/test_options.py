@@ -9,10 +9,13 @@ from echod.common.errors import ConfigurationError
 from echod.common.option_types import Flag, Integer, ListOf, Seconds, Text
 from echod.common.options import (
     Layer,
+    changed_options,
     check_options,
     command_line_layer,
     configure,
+    environment_layer,
     file_layer,
+    ignored_variables,
     option,
     options_of,
 )
@@ -53,6 +56,10 @@ def words(*given: tuple[str, str]) -> Layer:
     return command_line_layer(Example, given)
 
 
+def variables(**environment: str) -> Layer:
+    return environment_layer(Example, environment)
+
+
 def table(text: str) -> Layer:
     return file_layer(Example, tomllib.loads(text), "x.toml")
 
@@ -77,7 +84,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_a_flag_has_two_words(self) -> None:
         flag = options_of(Example)[2]
-        off = "not --on, whatever the configuration file says"
+        off = "not --on, whatever the file and the environment say"
         self.assertEqual(flag.flag_words, (("on", "true", "a flag"), ("no-on", "false", off)))
 
 
@@ -127,9 +134,105 @@ class LayerTests(SynchronousTestCase):
             "x.toml: sizes: item 2: must be a whole number of 1 or more, not true",
         )
 
+    def test_one_error_has_the_problems_of_a_whole_layer(self) -> None:
+        for make, problems in (
+            (
+                lambda: table("x = 1\nwait-time = 0"),
+                (
+                    "x.toml: unknown key 'x'",
+                    "x.toml: wait-time: must be a finite number of seconds, more than 0, not 0",
+                ),
+            ),
+            (
+                lambda: words(("inherited", "x"), ("sizes", "0")),
+                (
+                    "--inherited: must be a whole number of 0 or more, not x",
+                    "--sizes: must be a whole number of 1 or more, not 0",
+                ),
+            ),
+            (
+                lambda: variables(ECHOD_INHERITED="x", ECHOD_ON="on"),
+                (
+                    "ECHOD_ON: must be true or false (or yes, no, 1, 0), not on",
+                    "ECHOD_INHERITED: must be a whole number of 0 or more, not x",
+                ),
+            ),
+            (
+                lambda: example(words(("name", "x"), ("wait-time", "2"), ("inherited", "1"))),
+                ("--name: cannot be combined with --wait-time", "--name: cannot be combined with --inherited"),
+            ),
+        ):
+            with self.assertRaises(ConfigurationError) as refused:
+                make()
+            self.assertEqual(refused.exception.problems, problems)
+            self.assertEqual(str(refused.exception), problems[0])
+
     def test_a_checked_value_is_kept_in_its_checked_form(self) -> None:
         made = Example(wait_time=2, sizes=[3])  # type: ignore[arg-type]  # as a program without types gives it
         self.assertEqual((type(made.wait_time), made.sizes), (float, (3,)))
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def test_the_name_of_a_variable(self) -> None:
+        self.assertEqual([each.variable for each in options_of(Example)][:2], ["ECHOD_WAIT_TIME", "ECHOD_NAME"])
+
+    def test_values(self) -> None:
+        made = example(variables(ECHOD_WAIT_TIME="2", ECHOD_INHERITED="3", ECHOD_SIZES="4, 5,", OTHER="1"))
+        self.assertEqual(made, Example(wait_time=2.0, inherited=3, sizes=(4, 5)))
+
+    def test_flags(self) -> None:
+        for text, value in (("true", True), ("YES", True), ("1", True), ("False", False), ("no", False), ("0", False)):
+            self.assertEqual(variables(ECHOD_ON=text).values, {"on": value})
+
+    def test_an_empty_variable_counts_as_not_set(self) -> None:
+        self.assertEqual(variables(ECHOD_WAIT_TIME="", ECHOD_ON="").values, {})
+
+    def test_the_environment_wins_over_the_file_and_the_command_line_over_both(self) -> None:
+        layers = table("inherited = 1\nwait-time = 1\non = true"), variables(ECHOD_INHERITED="2", ECHOD_WAIT_TIME="2")
+        self.assertEqual(example(*layers, words(("inherited", "3"))), Example(inherited=3, wait_time=2.0, on=True))
+        self.assertEqual(example(table("wait-time = 3"), variables(ECHOD_NAME="x")), Example(name_="x"))
+
+    def test_variables_that_exclude_each_other(self) -> None:
+        with self.assertRaises(ConfigurationError) as refused:
+            example(variables(ECHOD_NAME="x", ECHOD_WAIT_TIME="2"))
+        self.assertEqual(str(refused.exception), "ECHOD_NAME: cannot be combined with ECHOD_WAIT_TIME")
+
+    def test_an_address_that_kubernetes_sets_is_ignored(self) -> None:
+        self.assertEqual(variables(ECHOD_INHERITED="tcp://10.0.0.1:3005").values, {})
+
+    def test_variables_that_are_no_options(self) -> None:
+        environment = {"ECHOD_ON": "1", "ECHOD_CONFIG": "x", "ECHOD_ONN": "1", "ECHO": "1", "PATH": "/bin"}
+        self.assertEqual(
+            ignored_variables(Example, environment, "ECHOD_CONFIG"), ["ECHOD_ONN: ignored, there is no such option"]
+        )
+        self.assertEqual(ignored_variables(Example, {"ECHOD_ON": "1"}), [])
+
+    def test_variables_of_kubernetes(self) -> None:
+        address = "tcp://10.0.0.1:3005"
+        environment = {
+            "ECHOD_INHERITED": address,
+            "ECHOD_PORT": address,
+            "ECHOD_PORT_3005_TCP": address,
+            "ECHOD_PORT_3005_TCP_PORT": "3005",
+            "ECHOD_PORT_3005_TCP_PROTO": "tcp",
+            "ECHOD_SERVICE_HOST": "10.0.0.1",
+            "ECHOD_SERVICE_PORT_ECHO": "3005",
+            "ECHOD_TLS_SERVICE_PORT": "3006",
+        }
+        self.assertEqual(
+            ignored_variables(Example, environment),
+            [
+                f"{', '.join(environment)}: ignored, Kubernetes sets such variables for a service whose name begins "
+                "with echod (enableServiceLinks: false in the pod's specification prevents it)"
+            ],
+        )
+
+
+class ChangedOptionsTests(SynchronousTestCase):
+    def test_options_with_other_values(self) -> None:
+        changed = changed_options(Example(inherited=1, on=True), Example(inherited=2, on=True, wait_time=3.0))
+        self.assertEqual([each.name for each in changed], ["wait-time", "inherited"])
+        self.assertEqual(changed_options(Example(), Example()), [])
 
 
 class ServerConfigurationTests(SynchronousTestCase):

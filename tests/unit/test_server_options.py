@@ -59,6 +59,12 @@ class ServerOptionTests(SynchronousTestCase):
             {"stream": ("record-size", "keep-alive"), "listen": ("port", "interface", "reuse-port")},
         )
 
+    def test_options_that_a_reload_applies(self) -> None:
+        self.assertEqual(
+            [each.name for each in options_of(ServerConfiguration) if not each.reloadable],
+            ["port", "interface", "backlog", "listen", "tls-port", "tls-listen", "reuse-port", "transport", "admin"],
+        )
+
     def test_ranges(self) -> None:
         for values, below, above in (
             (("port", 1, 65535), "from 1 to 65535, not 0", "from 1 to 65535, not 65536"),

@@ -81,7 +81,7 @@ class ServerTLSTests(SynchronousTestCase):
         before = offered_serial(tls)
         self.authority.issue("localhost", file="server")
         self.assertEqual(offered_serial(tls), before)
-        tls.reload()
+        tls.prepare(self.files())()
         self.assertNotEqual(offered_serial(tls), before)
 
     def test_a_reload_of_a_bad_file_keeps_the_old_certificate(self) -> None:
@@ -90,7 +90,7 @@ class ServerTLSTests(SynchronousTestCase):
         for content in (b"garbage", b""):
             self.pair.certificate.write_bytes(content)
             with self.assertRaises(ConfigurationError):
-                tls.reload()
+                tls.prepare(self.files())
             self.assertEqual(offered_serial(tls), before)
 
     def test_one_file_with_key_certificate_and_chain(self) -> None:

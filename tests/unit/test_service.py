@@ -1,6 +1,7 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 from unittest import mock
 
@@ -22,9 +23,10 @@ from echod.server.admission import AccessList, Admission
 from echod.server.assembly import make_service
 from echod.server.config import LINGER, QUIET, ExchangeRules, ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, ServerContext
+from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
+from echod.server.reload import Reload
 from echod.server.service import EchoService, Listener
 from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
@@ -94,7 +96,7 @@ class ServiceTestCase(SynchronousTestCase):
 
     def service(self, *results: "Deferred[Any]", kind: str = "") -> EchoService:
         listeners = [
-            Listener(f"test {n}", MemoryEndpoint(result), factory, [factory], kind=kind)
+            Listener(f"test {n}", MemoryEndpoint(result), ReplaceableFactory(factory), [factory], kind=kind)
             for n, result in enumerate(results)
             for factory in [self.factory()]
         ]
@@ -104,17 +106,21 @@ class ServiceTestCase(SynchronousTestCase):
             self.clock,
             self.supervisor,
             DRAIN_TIMEOUT,
-            reloaders=[("file", self.load)],
+            last_reload=Reload(ServerConfiguration(), self, lambda: 0.0),
             give_up=self.give_up,
         )
 
     def give_up(self) -> None:
         self.given_up += 1
 
-    def load(self) -> None:
-        self.loads += 1
+    def prepare(self, configuration: ServerConfiguration) -> Callable[[], None]:
+        """Be the part of the daemon that a reload changes."""
         if self.bad_file:
             raise ConfigurationError("tls-key: is bad")
+        return self.load
+
+    def load(self) -> None:
+        self.loads += 1
 
     def connect(self) -> MemoryTransport:
         transport = MemoryTransport()
@@ -279,20 +285,41 @@ class SupervisorTests(ServiceTestCase):
         self.clock.advance(0)
         self.assertEqual(self.supervisor.notifications, ["stopping", "stopped"])
 
-    def test_a_reload_loads_the_files_again_and_notifies_the_supervisor(self) -> None:
+    def test_a_reload_applies_the_configuration_and_notifies_the_supervisor(self) -> None:
         service = self.service(succeed(MemoryPort()))
-        service.reload()
+        service.reload(ServerConfiguration)
         self.assertEqual((self.loads, self.supervisor.notifications), (0, []))
         service.startService()
         self.clock.advance(0)
         self.supervisor.notifications.clear()
-        service.reload()
-        self.assertEqual((self.loads, self.supervisor.notifications[0]), (1, "reloading"))
-        self.assertIn("ready", self.supervisor.notifications[1])
+        service.reload(ServerConfiguration, lambda: self.supervisor.notifications.append("reopened"))
+        self.assertEqual(self.loads, 1)
+        ready = "ready: listening on 192.0.2.1:3005; 0 connection(s) open"
+        self.assertEqual(self.supervisor.notifications, ["reloading", "reopened", ready])
+
+    def test_a_refused_reload_is_in_the_status(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
         self.bad_file = True
-        service.reload()
-        self.assertIn("stays as it was", self.logged())
-        self.assertEqual(len(self.supervisor.notifications), 4)
+        service.reload(ServerConfiguration, lambda: self.supervisor.notifications.append("reopened"))
+        self.assertEqual(self.loads, 0)
+        refused = "listening on 192.0.2.1:3005; 0 connection(s) open; the last reload was refused"
+        self.assertEqual(self.supervisor.notifications, ["reloading", "reopened", f"ready: {refused}"])
+        self.bad_file = False
+        service.reload(ServerConfiguration)
+        self.assertEqual(service.status(), "listening on 192.0.2.1:3005; 0 connection(s) open")
+
+    def test_a_reload_that_fails_by_a_bug_is_over_for_the_supervisor(self) -> None:
+        service = self.service(succeed(MemoryPort()))
+        service.startService()
+
+        def fail() -> ServerConfiguration:
+            raise ZeroDivisionError
+
+        with self.assertRaises(ZeroDivisionError):
+            service.reload(fail)
+        refused = "listening on 192.0.2.1:3005; 0 connection(s) open; the last reload was refused"
+        self.assertEqual(self.supervisor.notifications, ["reloading", f"ready: {refused}"])
 
 
 class DualStackEndpointTests(SynchronousTestCase):

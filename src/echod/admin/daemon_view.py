@@ -6,6 +6,7 @@ from pathlib import Path
 
 from echod.admin.connection_totals import ConnectionCounts, ConnectionTotals
 from echod.admin.reactor_lag import ReactorLag
+from echod.server.reload import Reload
 from echod.server.service import EchoService
 
 __all__ = ["DaemonState", "DaemonView", "listen_overflows"]
@@ -66,6 +67,11 @@ class DaemonView:
     def certificate_not_after(self) -> float | None:
         """End of the certificate's validity, in seconds since the epoch; None without TLS."""
         return None if self._service.tls is None else self._service.tls.not_after
+
+    @property
+    def last_reload(self) -> Reload:
+        """The result of the last reload of the configuration."""
+        return self._service.last_reload
 
     def counts(self) -> ConnectionCounts:
         """Return the connection counts at this moment."""

@@ -53,6 +53,16 @@ class DaemonCollector(Collector):
             view.state is DaemonState.DRAINING,
         )
         yield GaugeMetricFamily("echod_listeners", "Open listeners.", len(view.listening_addresses))
+        yield GaugeMetricFamily(
+            "echod_config_last_reload_successful",
+            "1 if the last reload of the configuration was successful, or there was none, else 0.",
+            view.last_reload.successful,
+        )
+        yield GaugeMetricFamily(
+            "echod_config_last_reload_success_timestamp_seconds",
+            "Time of the last successful reload of the configuration, or of the start.",
+            view.last_reload.succeeded_at,
+        )
         if view.max_connections is not None:
             yield GaugeMetricFamily("echod_connections_max", "Limit of open connections.", view.max_connections)
         if view.certificate_not_after is not None:

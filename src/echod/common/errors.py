@@ -3,9 +3,11 @@
 A fault of a peer is not an exception: the server reports it as a `CloseReason`, the probe as an `Outcome`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
-__all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError", "UnexpectedEvent"]
+__all__ = ["ConfigurationError", "EchodError", "GeneratorError", "ListenError", "Problems", "UnexpectedEvent"]
 
 
 class EchodError(Exception):
@@ -13,7 +15,35 @@ class EchodError(Exception):
 
 
 class ConfigurationError(EchodError):
-    """A wrong option, key or value, or options that exclude each other."""
+    """A wrong option, key or value, or options that exclude each other. `str()` is the first of the problems."""
+
+    def __init__(self, *problems: str) -> None:
+        """`problems` are one or more, each one line for the user."""
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return self.problems[0]
+
+
+class Problems:
+    """Collects the problems of several steps, so that one error reports them all."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Collect the problems of a ConfigurationError that the block raises."""
+        try:
+            yield
+        except ConfigurationError as problem:
+            self._found += problem.problems
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigurationError with all collected problems, if there are any."""
+        if self._found:
+            raise ConfigurationError(*self._found)
 
 
 class ListenError(EchodError):

@@ -142,6 +142,13 @@ class Flag:
         """Return True for "true" and False for "false": the texts of `Option.flag_words`."""
         return self.check({"true": True, "false": False}.get(text, text))
 
+    def from_word(self, text: str) -> bool:
+        """Return the value of an environment variable: true, yes or 1; false, no or 0, in upper or lower case."""
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise ValueError(f"must be true or false (or yes, no, 1, 0), not {_display_text(text)}")
+        return words[text.lower()]
+
     def check(self, value: object) -> bool:
         """Return `value` if it is True or False."""
         if not isinstance(value, bool):

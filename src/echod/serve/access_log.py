@@ -10,10 +10,11 @@ from echod.common.errors import ConfigurationError
 from echod.serve.destinations import NamedFile
 from echod.serve.line_writer import Destination, LineWriter
 from echod.serve.log_lines import AccessLines
+from echod.server.config import ServerConfiguration
 from echod.server.observer import IConnectionObserver
-from echod.server.summary import ConnectionSummary
+from echod.server.summary import CloseReason, ConnectionSummary
 
-__all__ = ["STANDARD_OUTPUT", "AccessLog"]
+__all__ = ["STANDARD_OUTPUT", "AccessLog", "ConfiguredAccessLog"]
 
 STANDARD_OUTPUT = "-"
 
@@ -68,6 +69,82 @@ class AccessLog:
             return NamedFile(self._path)
         except OSError as problem:
             raise ConfigurationError(f"access-log: cannot open {self._path}: {problem.strerror}") from None
+
+
+@implementer(IConnectionObserver)
+class ConfiguredAccessLog:
+    """The access log that the configuration names, which a reload replaces; or none."""
+
+    _log = Logger()
+
+    def __init__(
+        self, configuration: ServerConfiguration, open_log: Callable[[ServerConfiguration], AccessLog | None]
+    ) -> None:
+        """Open the access log. Raises ConfigurationError."""
+        self._configuration = configuration
+        self._open_log = open_log
+        self._current = open_log(configuration)
+        self._dropped_before = 0
+        """Lines that the logs before the present one dropped."""
+
+    @property
+    def dropped(self) -> int:
+        """Number of lines dropped so far."""
+        return self._dropped_before + (0 if self._current is None else self._current.writer.dropped)
+
+    def start(self) -> None:
+        """Start the thread that writes. Not before the process daemonizes: a thread does not survive fork(2)."""
+        if self._current is not None:
+            self._current.writer.start()
+
+    def connection_ended(self, summary: ConnectionSummary) -> None:
+        """Write the line, but that of a health check only if the configuration says so."""
+        if self._current is None:
+            return
+        if summary.reason is not CloseReason.HEALTH_CHECK or self._configuration.log_health_checks:
+            self._current.connection_ended(summary)
+
+    def prepare(self, configuration: ServerConfiguration) -> Callable[[], None]:
+        """Open the access log of another configuration; return the function that replaces the present one.
+
+        Raises ConfigurationError.
+        """
+        same = _file_and_format(configuration) == _file_and_format(self._configuration)
+        new = self._current if same else self._open_log(configuration)
+
+        def apply() -> None:
+            self._configuration = configuration
+            if new is not self._current:
+                self._replace(new)
+
+        return apply
+
+    def reopen(self) -> None:
+        """Open the file again by its name. If that fails, log an error; the old file stays open."""
+        if self._current is None:
+            return
+        try:
+            self._current.reopen()
+        except ConfigurationError as problem:
+            self._log.error("the access log stays as it was: {problem}", problem=problem)
+        else:
+            self._log.info("loaded the access log again")
+
+    def close(self) -> None:
+        """Write all lines in the time of a flush; log how many are lost."""
+        if self._current is not None:
+            self._current.close()
+
+    def _replace(self, new: AccessLog | None) -> None:
+        old, self._current = self._current, new
+        self.start()
+        if old is not None:
+            self._dropped_before += old.writer.dropped
+            old.writer.retire()
+
+
+def _file_and_format(configuration: ServerConfiguration) -> tuple[str | None, str]:
+    return configuration.access_log, configuration.log_format
 
 
 class _Reports:

@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import time
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import Application, Service
+from twisted.logger import Logger
 from twisted.python.components import Componentized
 
 from echod.cli.daemonizing import ReportingService
@@ -27,18 +28,18 @@ from echod.cli.process import (
     use_monotonic_clock,
 )
 from echod.common.errors import ConfigurationError, EchodError
-from echod.common.options import command_line_layer, configure, file_layer
-from echod.serve.access_log import STANDARD_OUTPUT, AccessLog
+from echod.serve.access_log import STANDARD_OUTPUT, AccessLog, ConfiguredAccessLog
+from echod.serve.check import Check, read_checked
 from echod.serve.daemon_log import DaemonLog, line_of_event
 from echod.serve.destinations import InheritedStream, RotatedFile
 from echod.serve.log_lines import ACCESS_LINES, JOURNAL_ACCESS_LINES
 from echod.serve.logs import LoggedService, Logs
 from echod.serve.refusal_log import RefusalLog
+from echod.serve.sources import ConfigurationSources
 from echod.server.assembly import IDaemonReactor, listener_reactor, make_service
 from echod.server.config import ServerConfiguration
-from echod.server.observer import IConnectionObserver, ObserverExcept, Observers
+from echod.server.observer import IConnectionObserver, Observers
 from echod.server.service import EchoService
-from echod.server.summary import CloseReason
 from echod.server.supervisor import Systemd
 from echod.transport import background_reactor
 
@@ -47,20 +48,7 @@ if TYPE_CHECKING:
 
     from echod.admin.connection_totals import ConnectionTotals
 
-__all__ = ["application_from_file", "daemon", "log_of_twistd", "log_on_standard_error", "server_configuration"]
-
-ReloadStep = tuple[str, Callable[[], None]]
-"""The name of a file that is loaded again at a signal, for the log, and the function that loads it."""
-
-
-def server_configuration(given: Iterable[tuple[str, str]], config: str | None = None) -> ServerConfiguration:
-    """Return the configuration from the TOML file `config` and the options `given`, which win.
-
-    `given` are pairs of option name and text. Raises ConfigurationError.
-    """
-    layers = [] if config is None else [file_layer(ServerConfiguration, _read_toml(config), config)]
-    layers.append(command_line_layer(ServerConfiguration, given))
-    return configure(ServerConfiguration, layers)
+__all__ = ["application_from_file", "daemon", "log_of_twistd", "log_on_standard_error", "refuse_for_twistd"]
 
 
 def log_on_standard_error(configuration: ServerConfiguration) -> DaemonLog:
@@ -68,25 +56,32 @@ def log_on_standard_error(configuration: ServerConfiguration) -> DaemonLog:
     return _log_on_stream(configuration, _descriptor(sys.__stderr__, 2), "standard error")
 
 
-def log_of_twistd(configuration: ServerConfiguration, twistd: Mapping[str, object]) -> DaemonLog | None:
-    """Return the daemon's log for the options of `twistd`; None: twistd has an observer, for --logger or --syslog.
+def refuse_for_twistd(twistd: Mapping[str, object] | None, configuration: ServerConfiguration) -> None:
+    """Raise ConfigurationError if the configuration cannot be combined with these options of `twistd`.
 
-    Raises ConfigurationError.
+    None: another program runs the daemon.
     """
-    daemonizes = not (twistd.get("nodaemon") or twistd.get("debug"))
-    if daemonizes and configuration.access_log == STANDARD_OUTPUT:
+    if twistd is None:
+        return
+    if _daemonizes(twistd) and configuration.access_log == STANDARD_OUTPUT:
         raise ConfigurationError(
             "access-log: - is standard output, which a daemonizing twistd closes: use twistd -n, or a file"
         )
-    if twistd.get("logger"):
+    if twistd.get("syslog") and not twistd.get("logger") and configuration.log_format == "json":
+        raise ConfigurationError("log-format: json cannot be combined with twistd --syslog")
+
+
+def log_of_twistd(configuration: ServerConfiguration, twistd: Mapping[str, object] | None) -> DaemonLog | None:
+    """Return the daemon's log for the options of `twistd`, as in `refuse_for_twistd`.
+
+    None: another program writes the log, or twistd has an observer, for --logger or --syslog. Raises
+    ConfigurationError.
+    """
+    if twistd is None or twistd.get("logger") or twistd.get("syslog"):
         return None
-    if twistd.get("syslog"):
-        if configuration.log_format == "json":
-            raise ConfigurationError("log-format: json cannot be combined with twistd --syslog")
-        return None
-    file = str(twistd.get("logfile") or ("twistd.log" if daemonizes else STANDARD_OUTPUT))
+    file = str(twistd.get("logfile") or ("twistd.log" if _daemonizes(twistd) else STANDARD_OUTPUT))
     if file == STANDARD_OUTPUT:
-        if daemonizes:
+        if _daemonizes(twistd):
             raise ConfigurationError("a daemonizing twistd cannot log to standard output: use twistd -n, or a file")
         return _log_on_stream(configuration, _descriptor(sys.__stdout__, 1), "standard output")
     try:
@@ -96,9 +91,14 @@ def log_of_twistd(configuration: ServerConfiguration, twistd: Mapping[str, objec
     return DaemonLog(destination, line_of_event(configuration.log_format, journal=False))
 
 
+def _daemonizes(twistd: Mapping[str, object]) -> bool:
+    return not (twistd.get("nodaemon") or twistd.get("debug"))
+
+
 def _log_on_stream(configuration: ServerConfiguration, descriptor: int | None, name: str) -> DaemonLog:
-    line = line_of_event(configuration.log_format, journal=is_journal(descriptor, os.environ))
-    return DaemonLog(InheritedStream(descriptor, name), line)
+    in_journal = is_journal(descriptor, os.environ)
+    line = line_of_event(configuration.log_format, journal=in_journal)
+    return DaemonLog(InheritedStream(descriptor, name), line, in_journal=in_journal)
 
 
 def _descriptor(stream: object | None, number: int) -> int | None:
@@ -106,22 +106,22 @@ def _descriptor(stream: object | None, number: int) -> int | None:
     return None if stream is None else number
 
 
-def daemon(configuration: ServerConfiguration, log: DaemonLog | None) -> Service:
+def daemon(configuration: ServerConfiguration, sources: ConfigurationSources, log: DaemonLog | None) -> Service:
     """Return the daemon as a service for this process's reactor, and prepare the process.
 
-    `log` is the daemon's log, which the caller has to install. The process then has a reactor clock that steps of the
-    wall clock do not move, exits without draining at a second SIGTERM or SIGINT, reloads its files at SIGHUP, reopens
-    its access log at SIGHUP and SIGUSR1, and prints an EchodError as one line. Raises ConfigurationError.
+    `configuration` was read from `sources`. `log` is the daemon's log, which the caller has to install. The process
+    then has a reactor clock that steps of the wall clock do not move, exits without draining at a second SIGTERM or
+    SIGINT, reads `sources` again at SIGHUP, reopens its access log at SIGHUP and SIGUSR1, and prints an EchodError as
+    one line. Raises ConfigurationError.
     """
     reactor = _prepare_process()
+    for warning in sources.warnings():
+        Logger(namespace=__name__).warn("{warning}", warning=warning)
     refusals = RefusalLog(reactor)
     totals = _connection_totals(configuration)
-    logs = Logs(log, _access_log(configuration, reactor))
-    observers: list[IConnectionObserver] = [each for each in (refusals, totals) if each is not None]
-    if logs.access is not None:
-        unlogged = set() if configuration.log_health_checks else {CloseReason.HEALTH_CHECK}
-        observers.append(ObserverExcept(unlogged, logs.access))
-    reopen = [] if logs.access is None else [("access log", logs.access.reopen)]
+    access_log = ConfiguredAccessLog(configuration, partial(_access_log, reactor=reactor))
+    logs = Logs(log, access_log)
+    observers: list[IConnectionObserver] = [each for each in (refusals, totals, access_log) if each is not None]
     sockets = listener_reactor(configuration, reactor)
     service = make_service(
         configuration,
@@ -130,11 +130,13 @@ def daemon(configuration: ServerConfiguration, log: DaemonLog | None) -> Service
         observer=Observers(observers),
         supervisor=Systemd.from_environment(os.environ, reactor),
         descriptors=descriptor_limit(),
-        reloaders=reopen,
         waits=None if totals is None else totals.waits,
     )
+    if log is not None:
+        service.last_reload.add(log)
+    service.last_reload.add(access_log)
     _close_after_shutdown(reactor, refusals, logs)
-    _handle_signals(reactor, service, reopen, log)
+    _handle_signals(reactor, service, logs, lambda: read_checked(sources, reactor, os.environ, Check.SIGNAL))
     if configuration.admin is None or totals is None:
         return LoggedService(ReportingService(reactor, service), logs)
     with_admin = _with_admin(configuration.admin, reactor, sockets, service, totals, logs)
@@ -180,14 +182,12 @@ def _close_after_shutdown(reactor: IDaemonReactor, refusals: RefusalLog, logs: L
 
 
 def _handle_signals(
-    reactor: IDaemonReactor, service: EchoService, reopen: Sequence[ReloadStep], log: DaemonLog | None
+    reactor: IDaemonReactor, service: EchoService, logs: Logs, read: Callable[[], ServerConfiguration]
 ) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", on_next_stop_signal, reactor, service.cut)
-    on_signal(reactor, signal.SIGHUP, service.reload)
-
-    rotate = [("log", log.rotate)] if log is not None and log.is_rotated else []
+    on_signal(reactor, signal.SIGHUP, lambda: service.reload(read, logs.reopen))
     # Also without an access log: log rotation may signal every daemon, and the default action of SIGUSR1 is to kill.
-    reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, lambda: service.run_reloaders([*rotate, *reopen]))
+    reactor.callWhenRunning(on_signal, reactor, signal.SIGUSR1, logs.rotate)
 
 
 def _with_admin(
@@ -209,10 +209,10 @@ def application_from_file(path: str) -> Componentized:
     Raises SystemExit with one line: for an EchodError twistd would print a traceback.
     """
     try:
-        configuration = server_configuration([], path)
         twistd = _options_of_twistd()
-        log = None if twistd is None else log_of_twistd(configuration, twistd)
-        service = daemon(configuration, log)
+        sources = ConfigurationSources([], path, os.environ, partial(refuse_for_twistd, twistd))
+        configuration = sources.read()
+        service = daemon(configuration, sources, log_of_twistd(configuration, twistd))
     except EchodError as problem:
         raise SystemExit(error_line(f"echod: {problem}")) from None
     application: Componentized = Application("echod")
@@ -229,14 +229,3 @@ def _options_of_twistd() -> Mapping[str, object] | None:
     twistd = ServerOptions()
     given, _ = getopt.getopt(sys.argv[1:], twistd.shortOpt, twistd.longOpt)
     return {twistd.synonyms[name.lstrip("-")]: text or True for name, text in given}
-
-
-def _read_toml(path: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ConfigurationError(f"--config: cannot read {path}: {problem.strerror}") from None
-    except ValueError as problem:  # TOMLDecodeError and UnicodeDecodeError are subclasses
-        raise ConfigurationError(f"{path}: is not TOML: {problem}") from None
-    except RecursionError:
-        raise ConfigurationError(f"{path}: is not TOML: too many nested values") from None

@@ -10,6 +10,7 @@ from zope.interface import implementer
 from echod.serve.destinations import RotatedFile
 from echod.serve.line_writer import Destination, LineWriter
 from echod.serve.log_lines import event_line
+from echod.server.config import ServerConfiguration
 
 __all__ = ["DaemonLog", "EventLine", "journal_event", "line_of_event", "text_event"]
 
@@ -31,8 +32,15 @@ class DaemonLog:
     """Writes each event of Twisted's logger."""
 
     def __init__(
-        self, destination: Destination, event_text: EventLine, wall_clock: Callable[[], float] = time.time
+        self,
+        destination: Destination,
+        event_text: EventLine,
+        wall_clock: Callable[[], float] = time.time,
+        *,
+        in_journal: bool = False,
     ) -> None:
+        """`in_journal`: whether the destination is the journal of systemd."""
+        self._in_journal = in_journal
         self._destination = destination
         self._event_text = event_text
         self._wall_clock = wall_clock
@@ -47,6 +55,15 @@ class DaemonLog:
         """Rotate the log file of twistd before the next line."""
         assert isinstance(self._destination, RotatedFile)
         self._destination.rotation_requested = True
+
+    def prepare(self, configuration: ServerConfiguration) -> Callable[[], None]:
+        """Return the function that applies the format of another configuration to further events."""
+        event_text = line_of_event(configuration.log_format, journal=self._in_journal)
+
+        def apply() -> None:
+            self._event_text = event_text
+
+        return apply
 
     def __call__(self, event: LogEvent) -> None:
         """Write the event, unless it is one of Twisted's about its start."""

@@ -112,6 +112,8 @@ class LineWriter:
         self._pause = _FIRST_RETRY
         self._deadline: float | None = None
         """The end of the flush; None: the log is not closed."""
+        self._retired = False
+        """Whether the thread closes the destination at its end."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -174,7 +176,19 @@ class LineWriter:
             self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return self._lines + self._untold
 
+    def retire(self) -> None:
+        """Write all lines within `FLUSH` seconds, then close the destination. Does not wait, and is the last call."""
+        with self._lock:
+            self._retired = True
+            self._deadline = time.monotonic() + FLUSH
+            self._changed.notify()
+
     def _run(self) -> None:
+        self._write_until_closed()
+        if self._retired:
+            self._destination.close()
+
+    def _write_until_closed(self) -> None:
         while True:
             with self._lock:
                 while not (self._queue or self._untold or self._replacement):

@@ -7,7 +7,7 @@ from twisted.application.service import MultiService, Service
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 
-from echod.serve.access_log import AccessLog
+from echod.serve.access_log import ConfiguredAccessLog
 from echod.serve.daemon_log import DaemonLog
 
 __all__ = ["LoggedService", "Logs"]
@@ -19,13 +19,25 @@ class Logs:
 
     daemon: DaemonLog | None
     """None: another observer writes the daemon's log, that of twistd's --logger or --syslog."""
-    access: AccessLog | None
+    access: ConfiguredAccessLog | None
 
     def start(self) -> None:
         """Start the threads of the logs. Not before the process daemonizes: a thread does not survive fork(2)."""
-        for log in (self.daemon, self.access):
-            if log is not None:
-                log.writer.start()
+        if self.daemon is not None:
+            self.daemon.writer.start()
+        if self.access is not None:
+            self.access.start()
+
+    def reopen(self) -> None:
+        """Open the access log again by its name."""
+        if self.access is not None:
+            self.access.reopen()
+
+    def rotate(self) -> None:
+        """Rotate the log file of twistd before its next line; open the access log again by its name."""
+        if self.daemon is not None and self.daemon.is_rotated:
+            self.daemon.rotate()
+        self.reopen()
 
     def close(self) -> None:
         """Write what is queued. The daemon's log is the last, because the access log reports to it."""
@@ -37,7 +49,7 @@ class Logs:
     def lines_dropped(self) -> Mapping[str, int]:
         """Return the number of dropped lines of each log."""
         return {
-            "access": 0 if self.access is None else self.access.writer.dropped,
+            "access": 0 if self.access is None else self.access.dropped,
             "daemon": 0 if self.daemon is None else self.daemon.writer.dropped,
         }
 

@@ -1,7 +1,8 @@
 """`make_service`: the one function that assembles the daemon from its configuration."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import (
     IProtocolFactory,
@@ -14,13 +15,15 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from echod.server.admission import Admission
+from echod.server.certificate_watch import CertificateWatch
 from echod.server.config import DEFAULT_BACKLOG, PROXIED, ServerConfiguration, is_proxied
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, ServerContext
+from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.proxy import ProxiedFactory
+from echod.server.reload import Reload
 from echod.server.service import EchoService, Listener
 from echod.server.supervisor import ISupervisor, NullSupervisor
 from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
@@ -71,16 +74,15 @@ def make_service(
     observer: IConnectionObserver | None = None,
     supervisor: ISupervisor | None = None,
     descriptors: int | None = None,
-    reloaders: Sequence[tuple[str, Callable[[], None]]] = (),
     waits: list[int] | None = None,
+    wall_clock: Callable[[], float] = time.time,
 ) -> EchoService:
     """Return the daemon as a service that does not listen yet.
 
     Deadlines use `reactor.seconds`: a step of the wall clock moves none of them if that clock is monotonic. `sockets`
     is the result of `listener_reactor`, if other listeners share it. `descriptors` is the process's limit of open
-    files; the limit of connections is kept below it. `reloaders` are (name, function) pairs that a reload calls after
-    the certificates; a function raises ConfigurationError if its file is bad. In `waits` the record wait times are
-    counted, by `echod.server.summary.WAIT_BOUNDS`. Raises ConfigurationError.
+    files; the limit of connections is kept below it. In `waits` the record wait times are counted, by
+    `echod.server.summary.WAIT_BOUNDS`. `wall_clock` returns seconds since the epoch. Raises ConfigurationError.
     """
     limit = _connection_limit(configuration.max_connections, descriptors)
     connections = Connections(limit)
@@ -93,17 +95,75 @@ def make_service(
         waits=waits,
     )
     sockets = sockets or listener_reactor(configuration, reactor)
-    tls = None if configuration.tls_certificate is None else ServerTLS(_tls_files(configuration))
-    return EchoService(
-        [_listener(context, options, tls) for options in _listener_options(configuration, sockets)],
+    tls = ServerTLS(TLSFiles.from_configuration(configuration)) if configuration.tls_certificate is not None else None
+    server = _Server(context, tls, _listener_options(configuration, sockets), descriptors)
+    service = EchoService(
+        server.listeners,
         connections,
         reactor,
         NullSupervisor() if supervisor is None else supervisor,
         configuration.drain_timeout,
-        reloaders=[*([] if tls is None else [("certificate", tls.reload)]), *reloaders],
+        last_reload=Reload(configuration, server, wall_clock),
         give_up=reactor.stop,
-        tls=tls,
+        certificates=None if tls is None else CertificateWatch(tls, reactor, wall_clock),
     )
+    server.service = service
+    return service
+
+
+class _Server:
+    """The parts of the daemon that a reload changes, for new connections. Open connections keep their factory."""
+
+    service: EchoService
+
+    def __init__(
+        self,
+        context: ServerContext,
+        tls: ServerTLS | None,
+        options: Sequence[_ListenerOptions],
+        descriptors: int | None,
+    ) -> None:
+        self._context = context
+        self._tls = tls
+        self._descriptors = descriptors
+        self._listeners = [(each, self._listener(each)) for each in options]
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """The listeners of the service."""
+        return [listener for _, listener in self._listeners]
+
+    def _listener(self, options: _ListenerOptions) -> Listener:
+        factory, echoes = _factory(self._context, options, self._tls, options.text)
+        return Listener(
+            text=options.text,
+            endpoint=options.endpoint,
+            factory=ReplaceableFactory(factory),
+            echoes=echoes,
+            kind=options.kind,
+            backlog_setting="Backlog= in its socket unit" if options.inherited else "--backlog",
+            inherited=options.inherited,
+        )
+
+    def prepare(self, configuration: ServerConfiguration) -> Callable[[], None]:
+        """Load the TLS files; return the function that applies the configuration. Raises ConfigurationError."""
+        limit = _connection_limit(configuration.max_connections, self._descriptors)
+        use_files: Callable[[], None] | None = None
+        if self._tls is not None and configuration.tls_certificate is not None:
+            use_files = self._tls.prepare(TLSFiles.from_configuration(configuration))
+
+        def apply() -> None:
+            if use_files is not None:
+                use_files()
+            connections = self._context.connections
+            connections.limit = limit
+            self._context.admission.apply(configuration, limit, (each.counted_as for each in connections))
+            context = replace(self._context, rules=configuration.rules)
+            for options, listener in self._listeners:
+                listener.factory.current, _ = _factory(context, options, self._tls, listener.name)
+            self.service.drain_timeout = configuration.drain_timeout
+
+        return apply
 
 
 def _listener_options(configuration: ServerConfiguration, reactor: IDaemonReactor) -> list[_ListenerOptions]:
@@ -141,23 +201,17 @@ def _from_string(reactor: IDaemonReactor, text: str, backlog: int, *, tls: bool)
     )
 
 
-def _listener(context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None) -> Listener:
-    echo = EchoFactory(context, options.text, TLSEchoProtocol if options.tls else EchoProtocol)
-    echoes = [echo]
+def _factory(
+    context: ServerContext, options: _ListenerOptions, tls: ServerTLS | None, name: str
+) -> tuple[IProtocolFactory, Sequence[EchoFactory]]:
+    """Return the factory of a listener's connections, and the factories in it that report them under its name."""
+    echo = EchoFactory(context, name, TLSEchoProtocol if options.tls else EchoProtocol)
     factory = _with_tls(echo, options, tls)
-    if options.proxied:
-        of_clients = echo.of_clients()
-        echoes.append(of_clients)
-        factory = ProxiedFactory(context, echo, clients=_with_tls(of_clients, options, tls), own=factory)
-    return Listener(
-        text=options.text,
-        endpoint=options.endpoint,
-        factory=factory,
-        echoes=echoes,
-        kind=options.kind,
-        backlog_setting="Backlog= in its socket unit" if options.inherited else "--backlog",
-        inherited=options.inherited,
-    )
+    if not options.proxied:
+        return factory, [echo]
+    of_clients = echo.of_clients()
+    proxied = ProxiedFactory(context, echo, clients=_with_tls(of_clients, options, tls), own=factory)
+    return proxied, [echo, of_clients]
 
 
 def _with_tls(echo: EchoFactory, options: _ListenerOptions, tls: ServerTLS | None) -> IProtocolFactory:
@@ -165,11 +219,6 @@ def _with_tls(echo: EchoFactory, options: _ListenerOptions, tls: ServerTLS | Non
         return echo
     assert tls is not None, "a configuration with a TLS listener has a certificate"
     return TLSListenerFactory(tls, echo, echo.clock)
-
-
-def _tls_files(configuration: ServerConfiguration) -> TLSFiles:
-    assert configuration.tls_certificate is not None
-    return TLSFiles(configuration.tls_certificate, configuration.tls_key, configuration.tls_client_ca)
 
 
 def _connection_limit(configured: int | None, descriptors: int | None) -> int | None:

@@ -96,14 +96,15 @@ class ServerConfiguration:
         Integer(1, 65535),
         "length of the queue of connections to accept (listen(2)); also of endpoints that do not say backlog=",
     )
-    record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record")
-    timeout: float = option(30.0, Seconds(), "seconds to wait for a complete record")
-    keep_alive: bool = option(False, Flag(), "echo record after record until the client closes")
+    record_size: int = option(DEFAULT_RECORD_SIZE, Integer(1, LARGEST_RECORD), "bytes in a record", reloadable=True)
+    timeout: float = option(30.0, Seconds(), "seconds to wait for a complete record", reloadable=True)
+    keep_alive: bool = option(False, Flag(), "echo record after record until the client closes", reloadable=True)
     stream: bool = option(
         False,
         Flag(),
         "echo bytes as they are received (RFC 862), until the client closes or sends none for the timeout",
         excludes=("record_size", "keep_alive"),
+        reloadable=True,
     )
     listen: tuple[str, ...] = option(
         (),
@@ -116,29 +117,46 @@ class ServerConfiguration:
         (), ListOf(Text("ENDPOINT")), "Twisted server endpoint to listen on for TLS, as well; repeatable"
     )
     tls_certificate: str | None = option(
-        None, Text("FILE"), "PEM file of the server's certificate, followed by its chain"
+        None, Text("FILE"), "PEM file of the server's certificate, followed by its chain", reloadable=True
     )
     tls_key: str | None = option(
-        None, Text("FILE"), "PEM file of the certificate's key (default: in the certificate's file)"
+        None, Text("FILE"), "PEM file of the certificate's key (default: in the certificate's file)", reloadable=True
     )
     tls_client_ca: str | None = option(
-        None, Text("FILE"), "PEM file of authorities; a TLS client must send a certificate that one of them signed"
+        None,
+        Text("FILE"),
+        "PEM file of authorities; a TLS client must send a certificate that one of them signed",
+        reloadable=True,
     )
     max_connections: int | None = option(
-        None, Integer(1), "limit of open connections (default: the process's limit of open files, less a reserve)"
+        None,
+        Integer(1),
+        "limit of open connections (default: the process's limit of open files, less a reserve)",
+        reloadable=True,
     )
-    max_connections_per_host: int | None = option(None, Integer(1), "limit of open connections from one address")
+    max_connections_per_host: int | None = option(
+        None, Integer(1), "limit of open connections from one address", reloadable=True
+    )
     ipv6_prefix: int = option(
-        64, Integer(1, 128), "bits of an IPv6 address that max-connections-per-host counts by: one network, one host"
+        64,
+        Integer(1, 128),
+        "bits of an IPv6 address that max-connections-per-host counts by: one network, one host",
+        reloadable=True,
     )
     allow: tuple[str, ...] = option(
-        (), ListOf(Network()), "network whose clients may connect; repeatable (default: every network)"
+        (), ListOf(Network()), "network whose clients may connect; repeatable (default: every network)", reloadable=True
     )
     trusted_proxy: tuple[str, ...] = option(
-        (), ListOf(Network()), "network of proxies: only these may connect to a haproxy: listener; repeatable"
+        (),
+        ListOf(Network()),
+        "network of proxies: only these may connect to a haproxy: listener; repeatable",
+        reloadable=True,
     )
     drain_timeout: float = option(
-        5.0, Seconds(zero=True), "seconds that records in progress have to finish when the daemon stops"
+        5.0,
+        Seconds(zero=True),
+        "seconds that records in progress have to finish when the daemon stops",
+        reloadable=True,
     )
     reuse_port: bool = option(False, Flag(), "let several processes listen on the port (SO_REUSEPORT)")
     transport: str = option(
@@ -147,12 +165,17 @@ class ServerConfiguration:
         "transport of the connections: fast (needs Linux's epoll) or stock (plain Twisted)",
     )
     access_log: str | None = option(
-        None, Text("FILE"), "file for one line per connection, written when it ends; - is standard output"
+        None,
+        Text("FILE"),
+        "file for one line per connection, written when it ends; - is standard output",
+        reloadable=True,
     )
     log_health_checks: bool = option(
-        False, Flag(), "write the connections of balancers' health checks into the access log as well"
+        False, Flag(), "write the connections of balancers' health checks into the access log as well", reloadable=True
     )
-    log_format: str = option("text", Choice(("text", "json")), "format of the log and of the access log")
+    log_format: str = option(
+        "text", Choice(("text", "json")), "format of the log and of the access log", reloadable=True
+    )
     admin: str | None = option(
         None,
         PortOrEndpoint(),

@@ -11,6 +11,10 @@ __all__ = ["Connections", "OpenConnection"]
 class OpenConnection(Protocol):
     """The interface of an open connection."""
 
+    @property
+    def counted_as(self) -> str:
+        """The address as which the connection counts as open, for `Admission`; empty if it has none."""
+
     def drain(self) -> None:
         """Close after the present record."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
@@ -16,7 +16,7 @@ from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import CloseReason, ConnectionSummary
 
-__all__ = ["EchoFactory", "ServerContext"]
+__all__ = ["EchoFactory", "ReplaceableFactory", "ServerContext"]
 
 
 @dataclass(frozen=True)
@@ -132,3 +132,16 @@ class EchoFactory(Factory):
             self._notify(summary)
         except Exception:  # an observer's fault must not keep a stopping server waiting for this connection
             self._log.failure("an observer of connections failed")
+
+
+class ReplaceableFactory(Factory):
+    """Makes a listener's connections by another factory, which a reload replaces. Open connections keep theirs."""
+
+    noisy = False
+
+    def __init__(self, current: IProtocolFactory) -> None:
+        self.current = current
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]  # Twisted's returns Protocol
+        """Make the protocol of a connection. None: it is refused."""
+        return self.current.buildProtocol(addr)  # type: ignore[arg-type]  # None for a Unix socket

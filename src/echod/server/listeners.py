@@ -21,7 +21,7 @@ from zope.interface import implementer
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 
-__all__ = ["DualStackEndpoint", "endpoint_from_string"]
+__all__ = ["DualStackEndpoint", "check_endpoint", "endpoint_from_string"]
 
 ANY_IPV6 = "::"
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interface
@@ -138,3 +138,22 @@ def endpoint_from_string(reactor: object, description: str, backlog: int | None 
         hint = " (a colon in an address is written \\:)" if "::" in description else ""
         raise ConfigurationError(f"{description!r} is not a server endpoint: {problem}{hint}") from None
     return endpoint
+
+
+_SYSTEMD_DOMAINS = ("INET", "INET6", "UNIX")
+
+
+def check_endpoint(reactor: object, description: str) -> None:
+    """Raise ConfigurationError if the string, with or without the prefix `haproxy:`, is not a server endpoint.
+
+    Of a `systemd:` endpoint only the form is checked: only the service's own process has the sockets.
+    """
+    inner = description.removeprefix("haproxy:")
+    if not inner.startswith("systemd:"):
+        endpoint_from_string(reactor, inner)
+        return
+    arguments = dict(word.partition("=")[::2] for word in inner.split(":")[1:])
+    if arguments.get("domain") not in _SYSTEMD_DOMAINS or ("name" in arguments) == ("index" in arguments):
+        raise ConfigurationError(
+            f"{description!r} is not a server endpoint: it needs domain=INET, INET6 or UNIX, and either name= or index="
+        )

@@ -1,12 +1,12 @@
 """Observers of connections: each receives the summary of every connection that ends."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from zope.interface import Interface, implementer
 
-from echod.server.summary import CloseReason, ConnectionSummary
+from echod.server.summary import ConnectionSummary
 
-__all__ = ["IConnectionObserver", "NullObserver", "ObserverExcept", "Observers"]
+__all__ = ["IConnectionObserver", "NullObserver", "Observers"]
 
 
 class IConnectionObserver(Interface):
@@ -38,18 +38,3 @@ class Observers:
         """Notify each observer."""
         for notify in self._notify_each:
             notify(summary)
-
-
-@implementer(IConnectionObserver)
-class ObserverExcept:
-    """An observer that does not receive the summaries with certain close reasons."""
-
-    def __init__(self, reasons: Container[CloseReason], observer: IConnectionObserver) -> None:
-        """`reasons` are those that `observer` does not receive."""
-        self._reasons = reasons
-        self._notify = observer.connection_ended
-
-    def connection_ended(self, summary: ConnectionSummary) -> None:
-        """Notify the observer, except for the reasons."""
-        if summary.reason not in self._reasons:
-            self._notify(summary)

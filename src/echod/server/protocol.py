@@ -164,7 +164,12 @@ class EchoProtocol(Exchange, Protocol):
     def stopProducing(self) -> None:
         """No-op: `connectionLost` follows."""
 
-    # Connection, for the server that stops
+    # Connection, for the server that stops or reloads
+
+    @property
+    def counted_as(self) -> str:
+        """The address as which the connection counts as open."""
+        return self.peer.host
 
     def drain(self) -> None:
         """Close after the present record. Between two records: after the quiet time."""

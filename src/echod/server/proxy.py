@@ -120,6 +120,11 @@ class HeaderProtocol(Protocol):
 
     # Connection
 
+    @property
+    def counted_as(self) -> str:
+        """The address as which the connection counts as open; empty if it has none."""
+        return self._counted_as or ""
+
     def drain(self) -> None:
         """No-op: the header has its own deadline, and the connection that follows it is drained when it opens."""
 

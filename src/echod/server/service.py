@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
-    IProtocolFactory,
     IReactorTime,
     IReadDescriptor,
     IStreamServerEndpoint,
@@ -19,14 +18,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echod.common.addresses import host_port
-from echod.common.errors import ConfigurationError, ListenError
+from echod.common.errors import ListenError
 from echod.server.accept_overflow import warn_of_overflows
 from echod.server.accept_pause import AcceptPause
+from echod.server.certificate_watch import CertificateWatch
+from echod.server.config import ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory
+from echod.server.factory import EchoFactory, ReplaceableFactory
 from echod.server.port_close import close_without_loss
+from echod.server.reload import Reload
 from echod.server.supervisor import ISupervisor
-from echod.server.tls import ServerTLS
 
 __all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
 
@@ -38,7 +39,7 @@ class Listener:
     text: str
     """The listener as the configuration has it, for errors. Once it listens, its name is its address."""
     endpoint: IStreamServerEndpoint
-    factory: IProtocolFactory
+    factory: ReplaceableFactory
     echoes: Sequence[EchoFactory]
     """The factories that report its connections, under the listener's name."""
     kind: str = ""
@@ -47,6 +48,11 @@ class Listener:
     """What sets the length of its queue, for the log."""
     inherited: bool = False
     """Whether another process keeps the socket too: its queue of connections then outlasts the daemon."""
+
+    @property
+    def name(self) -> str:
+        """The listener's name in summaries."""
+        return self.echoes[0].listener
 
 
 @dataclass(frozen=True)
@@ -71,23 +77,23 @@ class EchoService(Service):
         supervisor: ISupervisor,
         drain_timeout: float,
         *,
-        reloaders: Sequence[tuple[str, Callable[[], None]]],
+        last_reload: Reload,
         give_up: Callable[[], object],
-        tls: ServerTLS | None = None,
+        certificates: CertificateWatch | None = None,
     ) -> None:
-        """`reloaders` are (name, function) pairs for `reload`; a function may raise ConfigurationError.
-
-        `drain_timeout` is in seconds. `give_up` ends the process. `tls` is kept for display only.
-        """
-        self.tls = tls
+        """`drain_timeout` is in seconds. `give_up` ends the process. `certificates`: None without TLS."""
+        self.tls = None if certificates is None else certificates.tls
+        """The server's side of TLS, for display only; None without TLS."""
+        self.last_reload = last_reload
+        self.drain_timeout = drain_timeout
+        """Seconds. A change counts for a drain that has not begun."""
         self.connections = connections
         self.draining = False
         """Whether the daemon accepts no more connections, and waits for the open ones to end."""
         self._listeners = listeners
         self._clock = clock
         self._supervisor = supervisor
-        self._drain_timeout = drain_timeout
-        self._reloaders = reloaders
+        self._certificates = certificates
         self._give_up = give_up
         self._ports: list[_OpenListener] = []
         self._ready_call: IDelayedCall | None = None
@@ -106,6 +112,8 @@ class EchoService(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service has no annotations
         if not self._ports:
             self.privilegedStartService()
+        if self._certificates is not None:
+            self._certificates.start()
         # In the reactor's first turn, and not before: "ready" means that clients are served.
         self._ready_call = self._clock.callLater(0, self._supervisor.ready, self.status)
 
@@ -121,16 +129,18 @@ class EchoService(Service):
         self.draining = True
         if self._ready_call is not None and self._ready_call.active():
             self._ready_call.cancel()
+        if self._certificates is not None:
+            self._certificates.stop()
         self._supervisor.stopping()
         not_listening = self._stop_listening()
         if self.connections:
             self._log.info(
                 "stopping: {open} connection(s) have {timeout:g} s to finish",
                 open=len(self.connections),
-                timeout=self._drain_timeout,
+                timeout=self.drain_timeout,
             )
         drained = self.connections.drain()
-        timer = self._clock.callLater(self._drain_timeout, self.cut)
+        timer = self._clock.callLater(self.drain_timeout, self.cut)
 
         def end(_: None) -> "Deferred[None]":
             if timer.active():
@@ -146,27 +156,27 @@ class EchoService(Service):
             self._log.warn("cutting {open} connection(s)", open=len(self.connections))
         self.connections.cut()
 
-    def reload(self) -> None:
-        """Load the reloadable files again. For a bad file an error is logged, and the old content stays in use."""
+    def reload(self, read: Callable[[], ServerConfiguration], reopen: Callable[[], None] = lambda: None) -> None:
+        """Read a configuration and apply it to new connections, as a whole or not at all; log the result.
+
+        `read` raises ConfigurationError if there is a problem. `reopen` is called after it, with any result.
+        """
         if not self.running:
             return
         self._supervisor.reloading()
-        self.run_reloaders(self._reloaders)
-        self._supervisor.ready(self.status)
-
-    def run_reloaders(self, reloaders: Sequence[tuple[str, Callable[[], None]]]) -> None:
-        """Call these reloaders. For a bad file an error is logged, and the old content stays in use."""
-        for name, load in reloaders:
-            try:
-                load()
-            except ConfigurationError as problem:
-                self._log.error("the {name} stays as it was: {problem}", name=name, problem=problem)
-            else:
-                self._log.info("loaded the {name} again", name=name)
+        try:
+            self.last_reload.run(read)
+            if self._certificates is not None and self.last_reload.successful:
+                self._certificates.log_warnings()
+            reopen()
+        finally:  # systemd waits for it
+            self._supervisor.ready(self.status)
 
     def status(self) -> str:
         """Return the daemon's status in one line."""
-        return f"listening on {', '.join(self.listening_addresses)}; {len(self.connections)} connection(s) open"
+        refused = "" if self.last_reload.successful else "; the last reload was refused"
+        addresses = ", ".join(self.listening_addresses)
+        return f"listening on {addresses}; {len(self.connections)} connection(s) open{refused}"
 
     @property
     def listening_addresses(self) -> list[str]:

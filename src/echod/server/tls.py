@@ -6,10 +6,12 @@ half-close (Twisted 26.10): 10 to 70 % of the records were lost in the first cas
 is the plain one, made half-closeable: none were lost.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, cast
 
+from cryptography.x509 import Certificate
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
@@ -25,11 +27,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echod.common.errors import Problems
+from echod.server.config import ServerConfiguration
 from echod.server.exchange_states import Action, Event, State
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import TLSFacts, TLSFailure
 from echod.tls.contexts import limit_groups, new_context, show_certificate
 from echod.tls.pem import load_certificates
+from echod.tls.warnings import key_file_warning, validity_warning
 
 __all__ = ["ServerTLS", "TLSEchoProtocol", "TLSFiles", "TLSListenerFactory"]
 
@@ -62,33 +67,83 @@ class TLSFiles:
     client_ca: str | None
     """The authorities that sign clients' certificates; None: clients need no certificate."""
 
+    @classmethod
+    def from_configuration(cls, configuration: ServerConfiguration) -> Self:
+        """Return the files of a configuration with TLS."""
+        assert configuration.tls_certificate is not None, "a configuration with TLS has a certificate"
+        return cls(configuration.tls_certificate, configuration.tls_key, configuration.tls_client_ca)
+
+    @property
+    def key_place(self) -> tuple[str, str]:
+        """The option that names the key's file, and the file."""
+        return ("tls-certificate", self.certificate) if self.key is None else ("tls-key", self.key)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What has been loaded from the files."""
+
+    files: TLSFiles
+    context: SSL.Context
+    client_authorities: Sequence[Certificate]
+
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """The server's side of TLS, from files that can be reloaded."""
+    """The server's side of TLS, from files that can be replaced."""
 
     def __init__(self, files: TLSFiles) -> None:
-        """Load the files. Raises ConfigurationError."""
-        self._files = files
-        self._context = _context(files)
+        """Load the files. Raises ConfigurationError with the problems of all files."""
+        self._loaded = _load(files)
 
-    def reload(self) -> None:
-        """Load the files again, for new connections; open ones are not affected.
+    def prepare(self, files: TLSFiles) -> Callable[[], None]:
+        """Load these files; return the function that puts them to use for new connections. Open ones are not affected.
 
-        Raises ConfigurationError, and then nothing changes.
+        Raises ConfigurationError.
         """
-        self._context = _context(self._files)
+        loaded = _load(files)
+
+        def apply() -> None:
+            self._loaded = loaded
+
+        return apply
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of new connections."""
+        certificate = SSL.Connection(self._loaded.context, None).get_certificate(as_cryptography=True)
+        assert certificate is not None, "a context has a certificate"
+        return certificate
 
     @property
     def not_after(self) -> float:
         """The time at which the certificate of new connections expires, in seconds since the epoch."""
-        certificate = SSL.Connection(self._context, None).get_certificate(as_cryptography=True)
-        assert certificate is not None, "a context has a certificate"
-        return certificate.not_valid_after_utc.timestamp()
+        return self.certificate.not_valid_after_utc.timestamp()
+
+    def warnings(self, now: float) -> list[str]:
+        """Return a line for each certificate that is not valid at `now`, or ends soon, and for an unprotected key.
+
+        `now` is in seconds since the epoch. Of the server's chain only its own certificate counts.
+        """
+        files, at = self._loaded.files, datetime.fromtimestamp(now, UTC)
+        key_option, key_path = files.key_place
+        return list(
+            filter(
+                None,
+                [
+                    validity_warning("tls-certificate", files.certificate, self.certificate, at),
+                    *(
+                        validity_warning("tls-client-ca", files.client_ca or "", each, at)
+                        for each in self._loaded.client_authorities
+                    ),
+                    key_file_warning(key_option, key_path),
+                ],
+            )
+        )
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return the TLS state of a new connection."""
-        return _LazyConnection(self._context, None)
+        return _LazyConnection(self._loaded.context, None)
 
 
 class _LazyConnection(SSL.Connection):
@@ -104,20 +159,25 @@ class _LazyConnection(SSL.Connection):
         super().do_handshake()
 
 
-def _context(files: TLSFiles) -> SSL.Context:
+def _load(files: TLSFiles) -> _Loaded:
     context = new_context(SSL.TLS_SERVER_METHOD)
     limit_groups(context)
     # OpenSSL's cache of 20,480 sessions is memory that clients could fill. Tickets resume sessions without it.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    show_certificate(context, files.certificate, files.key)
+    authorities: Sequence[Certificate] = ()
+    problems = Problems()
+    with problems.collected():
+        show_certificate(context, files.certificate, files.key)
     if files.client_ca is not None:
-        load_certificates("tls-client-ca", files.client_ca)  # its errors are clearer than OpenSSL's
-        context.load_verify_locations(files.client_ca)
-        context.load_client_ca(files.client_ca.encode())
+        with problems.collected():
+            authorities = load_certificates("tls-client-ca", files.client_ca)  # its errors are clearer than OpenSSL's
+            context.load_verify_locations(files.client_ca)
+            context.load_client_ca(files.client_ca.encode())
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         # Without an identifier, OpenSSL refuses to resume the session of a client whose certificate it verified.
         context.set_session_id(b"echod")
-    return context
+    problems.raise_if_any()
+    return _Loaded(files, context, authorities)
 
 
 @implementer(IHandshakeListener)
