@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twisted.application.service import MultiService, Service
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from echod.serve.access_log import ConfiguredAccessLog
 from echod.serve.daemon_log import DaemonLog
 
 __all__ = ["LoggedService", "Logs"]
+
+
+_log = Logger()
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,10 @@ class Logs:
             self.access.reopen()
 
     def rotate(self) -> None:
-        """Rotate the log file of twistd before its next line; open the access log again by its name."""
+        """Rotate the log file of twistd; open the access log again by its name."""
         if self.daemon is not None and self.daemon.is_rotated:
             self.daemon.rotate()
+            _log.info("the log is rotated before this line")
         self.reopen()
 
     def close(self) -> None:
