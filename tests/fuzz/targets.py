@@ -27,8 +27,8 @@ from echod.load.report_page import page_of
 from echod.load.result_reader import StoredResult
 from echod.ping.json_objects import probe_object
 from echod.ping.text import result_lines
-from echod.serve.daemon import server_configuration
 from echod.serve.log_lines import event_line, json_access_line, text_access_line
+from echod.serve.sources import ConfigurationSources
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
 from echod.server.proxy_header import V2_LONGEST, MalformedHeader, ProxyHeaderReader, ProxyInfo
@@ -247,7 +247,7 @@ def toml_configuration(data: bytes) -> None:
     path.write_bytes(data)
     line = ""
     try:
-        server_configuration((), str(path))
+        ConfigurationSources((), str(path), {}).read()
     except ConfigurationError as problem:
         line = str(problem)
     check_line(line)
