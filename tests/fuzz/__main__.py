@@ -18,7 +18,7 @@ SLOWEST = 10
 """Seconds after which an input is a finding."""
 LONGEST = 10_000
 """Bytes of an input: more than the longest head of a request."""
-EVENTS = 200
+EVENTS = 60
 """Bytes of an input whose bytes are events, of which each takes time."""
 MEMORY = 1024
 """MiB."""

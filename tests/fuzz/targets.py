@@ -204,7 +204,7 @@ class _ServerConnection:
 
 RUN, OTHER_RUN = 1, 2
 RECORDS = 3
-RECORD_SIZE = 60
+RECORD_SIZE = 44
 
 
 def matcher(data: bytes) -> None:

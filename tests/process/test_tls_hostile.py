@@ -8,6 +8,7 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from tests.process.test_admin import metric
 from tests.support.certificates import Authority, Pair
 from tests.support.processes import ECHOD, Daemon, daemon, run, until
 from tests.support.sockets import PATIENCE, RECORD, connected, free_port, receive_to_end
+
+YEAR = timedelta(days=365)
+"""Validity of the certificates: of one that ends soon, the daemon warns."""
 
 NO_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl (Debian: openssl)")
 
@@ -69,10 +73,11 @@ class Served:
 @contextmanager
 def served(directory: Path, *words: str, rsa_key: bool = False, traced: bool = True) -> Iterator[Served]:
     """`rsa_key`: the certificate's key is an RSA key. In TLS 1.2, a client's groups limit the keys of EC too."""
-    authority = Authority(directory)
+    authority = Authority(directory, days=YEAR.days)
     name = "echo.test"
     key = rsa.generate_private_key(65537, 2048) if rsa_key else None
-    pair = authority.issue(name) if key is None else authority.issue_for(key, x509.DNSName(name))
+    pair = authority.issue(name, ends=YEAR) if key is None else authority.issue_for(key, x509.DNSName(name), ends=YEAR)
+    pair.key.chmod(0o600)
     port, admin = free_port(), free_port()
     files = ("--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key))
     log = ("--access-log", str(directory / "access.log"), "--log-format", "json")
@@ -327,11 +332,9 @@ def test_a_ticket_does_not_replace_a_certificate_of_a_new_authority(tmp_path: Pa
     with served(tmp_path, "--tls-client-ca", str(tmp_path / "test-authority.pem")) as server:
         client = Resumption(server, version, server.authority.issue(subject="client"))
         assert client.echo() is False
-        before = server.authority.certificate.read_bytes()
         server.authority.certificate.write_bytes(Authority(tmp_path, "another").certificate.read_bytes())
         server.echod.process.send_signal(signal.SIGHUP)
-        until(lambda: server.echod.output != server.started)
-        server.authority.certificate.write_bytes(before)
+        server.echod.wait_for("loaded the certificate again")
         with pytest.raises((ConnectionError, ssl.SSLError)):
             client.echo()
         assert [line["reason"] for line in server.ended(2)] == ["echoed", "tls-failed"]

@@ -63,9 +63,9 @@ class Authority:
         """Issue a self-signed certificate: its key and its subject are the authority's."""
         return self._issue(self._key, self._name, [_general(n) for n in names])
 
-    def issue_for(self, key: Key, *names: x509.GeneralName) -> Pair:
+    def issue_for(self, key: Key, *names: x509.GeneralName, ends: timedelta = DAY) -> Pair:
         """Issue a certificate for `key`, of any kind, and for names of any kind."""
-        return self._issue(key, _name("echod test"), names)
+        return self._issue(key, _name("echod test"), names, ends=ends)
 
     def _issue(
         self,
