@@ -2,10 +2,11 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint, IStreamServerEndpointStringParser
@@ -27,7 +28,7 @@ from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.reload import Reload
-from echod.server.service import EchoService, Listener
+from echod.server.service import EchoService, Listener, listening_address
 from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD
@@ -407,6 +408,20 @@ class DualStackEndpointTests(SynchronousTestCase):
 
     def test_the_text_of_an_endpoint(self) -> None:
         self.assertEqual(str(DualStackEndpoint(MemoryReactorClock(), "::", 3005, 10)), "[::]:3005")
+
+
+class ListeningAddressTests(SynchronousTestCase):
+    def test_the_forms_of_an_address(self) -> None:
+        for bound, shown in (
+            (IPv6Address("TCP", "::", 3005), "[::]:3005"),
+            (IPv4Address("TCP", "0.0.0.0", 3005), "0.0.0.0:3005"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 3005), "192.0.2.1:3005"),
+            (UNIXAddress(b"/run/echod/echo.sock"), "/run/echod/echo.sock"),
+            (UNIXAddress(b"\0echo"), "@echo"),
+            (UNIXAddress(None), "unix:as configured"),
+        ):
+            port: Any = SimpleNamespace(getHost=lambda bound=bound: bound)
+            self.assertEqual(listening_address(port, "unix:as configured"), shown)
 
 
 class EndpointStringTests(SynchronousTestCase):
