@@ -47,6 +47,7 @@ class ServerOptionTests(SynchronousTestCase):
                 ("access-log", "", "FILE", None),
                 ("log-format", "", "text|json", "text"),
                 ("admin", "", "PORT|ENDPOINT", None),
+                ("admin-directory", "", "DIR", None),
             ],
         )
 

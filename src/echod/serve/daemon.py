@@ -78,7 +78,7 @@ def daemon(configuration: ServerConfiguration) -> Service:
     _handle_signals(reactor, service, reopen)
     if configuration.admin is None or totals is None:
         return service
-    return _with_admin(configuration.admin, reactor, sockets, service, totals)
+    return _with_admin(configuration, configuration.admin, reactor, sockets, service, totals)
 
 
 def _prepare_process() -> IDaemonReactor:
@@ -118,11 +118,16 @@ def _handle_signals(reactor: IDaemonReactor, service: EchoService, reopen: Seque
 
 
 def _with_admin(
-    address: str, reactor: IDaemonReactor, sockets: IDaemonReactor, service: EchoService, totals: "ConnectionTotals"
+    configuration: ServerConfiguration,
+    address: str,
+    reactor: IDaemonReactor,
+    sockets: IDaemonReactor,
+    service: EchoService,
+    totals: "ConnectionTotals",
 ) -> Service:
     from echod.admin.service import make_admin  # imports twisted.web and prometheus_client: not without --admin
 
-    return make_admin(address, reactor, background_reactor(sockets), service, totals)
+    return make_admin(address, reactor, background_reactor(sockets), service, totals, configuration.admin_directory)
 
 
 def application_from_file(path: str) -> Componentized:

@@ -114,6 +114,11 @@ class ServerConfiguration:
         PortOrEndpoint(),
         "serve health, metrics and a live page over HTTP: a port, on loopback addresses only, or a Twisted endpoint",
     )
+    admin_directory: str | None = option(
+        None,
+        Text("DIR"),
+        "directory that the processes of one service share, so that the admin server of each shows all of them",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -121,6 +126,8 @@ class ServerConfiguration:
             raise ConfigurationError("tls-port and tls-listen require tls-certificate")
         if not self.has_tls and (self.tls_certificate or self.tls_key or self.tls_client_ca):
             raise ConfigurationError("tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen")
+        if self.admin_directory is not None and self.admin is None:
+            raise ConfigurationError("admin-directory requires admin")
 
     @property
     def has_tls(self) -> bool:

@@ -2,50 +2,27 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
-    IProtocolFactory,
     IReactorTime,
     IReadDescriptor,
-    IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echod.common.addresses import host_port
 from echod.common.errors import ConfigurationError, ListenError
 from echod.server.accept_pause import AcceptPause
 from echod.server.connections import Connections
+from echod.server.open_listener import Listener, OpenListener, listening_address
 from echod.server.port_close import close_without_loss
 from echod.server.supervisor import ISupervisor
 from echod.server.tls import ServerTLS
 
 __all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """An endpoint, and the factory for its clients' connections."""
-
-    name: str
-    endpoint: IStreamServerEndpoint
-    factory: IProtocolFactory
-    inherited: bool = False
-    """Whether another process keeps the socket too: its queue of connections then outlasts the daemon."""
-
-
-@dataclass(frozen=True)
-class _OpenListener:
-    """A listener that listens."""
-
-    listener: Listener
-    port: IListeningPort
-    pause: AcceptPause
 
 
 class EchoService(Service):
@@ -79,7 +56,7 @@ class EchoService(Service):
         self._drain_timeout = drain_timeout
         self._reloaders = reloaders
         self._give_up = give_up
-        self._ports: list[_OpenListener] = []
+        self._ports: list[OpenListener] = []
         self._ready_call: IDelayedCall | None = None
 
     def privilegedStartService(self) -> None:
@@ -160,8 +137,13 @@ class EchoService(Service):
 
     @property
     def listening_addresses(self) -> list[str]:
-        """The addresses on which the daemon listens."""
-        return [listening_address(each.port, each.listener.name) for each in self._ports]
+        """The addresses on which the daemon listens, without those of listeners that have closed."""
+        return [each.address for each in self._ports if each.is_reachable]
+
+    @property
+    def open_listeners(self) -> Sequence[OpenListener]:
+        """The listeners that were opened, and that the daemon has not closed itself."""
+        return self._ports
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -181,7 +163,7 @@ class EchoService(Service):
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append(_OpenListener(listener, port, AcceptPause(port, self._clock)))
+        self._ports.append(OpenListener(listener, port, AcceptPause(port, self._clock)))
         self._log.info("listening on {address}", address=listening_address(port, listener.name))
 
     def _stop_listening(self) -> "Deferred[None]":
@@ -191,7 +173,7 @@ class EchoService(Service):
         return DeferredList([Deferred.fromCoroutine(_close(each)) for each in ports]).addCallback(lambda _: None)
 
 
-async def _close(listener: _OpenListener) -> None:
+async def _close(listener: OpenListener) -> None:
     if not listener.listener.inherited and IReadDescriptor.providedBy(listener.port):
         close_without_loss(listener.port)  # a failed accept in it begins a pause
         listener.pause.stop()
@@ -200,12 +182,6 @@ async def _close(listener: _OpenListener) -> None:
     stopping = listener.port.stopListening()
     if stopping is not None:
         await stopping
-
-
-def listening_address(port: IListeningPort, name: str) -> str:
-    """Return the address of `port` for display; `name` if the port has no host, as a Unix socket."""
-    address = host_port(port.getHost())
-    return str(address) if address.host else name
 
 
 def system_error_text(problem: BaseException | None) -> str:
