@@ -90,7 +90,8 @@ class AdminServiceTests(SynchronousTestCase):
             admin.privilegedStartService()
         self.assertEqual(
             str(raised.exception),
-            "cannot listen on admin 9305: address already in use (several processes share the port only with admin-directory)",
+            "cannot listen on admin 9305: address already in use "
+            "(several processes share the port only with admin-directory)",
         )
         self.assertFalse(self.port.is_open)
 

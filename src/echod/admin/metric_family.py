@@ -108,8 +108,10 @@ def combined(running: Iterable[MetricFamily], ended: Iterable[MetricFamily] = ()
     """
     families: dict[str, MetricFamily] = {}
     for family in (*running, *(each for each in ended if each.combine is Combine.TOTAL)):
-        first = families.setdefault(family.name, family)
-        if first is not family and _shape(first) == _shape(family):
+        first = families.get(family.name)
+        if first is None:
+            families[family.name] = family
+        elif _shape(first) == _shape(family):
             families[family.name] = replace(first, samples=_combined_samples(first, family))
     return families
 

@@ -52,8 +52,8 @@ class SharedDirectory(Service):
 
     def stopService(self) -> None:
         """Write the last snapshot, and leave the directory."""
-        super().stopService()
         self.snapshot()
+        super().stopService()
         self._directory.leave()
 
     def snapshot(self) -> Snapshot:

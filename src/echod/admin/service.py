@@ -95,7 +95,7 @@ class AdminService(MultiService):
         super().__init__()
         self._listeners = listeners
         self._live_page = live_page
-        for service in (listeners, shared, reactor_lag, daemon):
+        for service in (shared, listeners, reactor_lag, daemon):
             if service is not None:
                 service.setServiceParent(self)
 
