@@ -11,7 +11,7 @@ from echod.admin.metric_family import BucketCounts
 from echod.admin.pages import TEXT, Response, constant_page
 from echod.admin.process_group import ProcessGroup
 from echod.admin.reactor_lag import INTERVAL
-from echod.admin.snapshot import Snapshot
+from echod.admin.snapshot import DaemonState, Snapshot
 
 __all__ = ["LivePage", "quantile"]
 
@@ -100,6 +100,7 @@ class LivePage:
             "version": self._version,
             "state": snapshot.state.value,
             "processes": len(snapshot.states),
+            "processes_ready": snapshot.states.count(DaemonState.READY),
             "since": snapshot.since,
             "now": self._now(),
             "places": snapshot.addresses,
