@@ -8,7 +8,7 @@ from tests.support.browser import CHROMIUM, browser
 from tests.support.certificates import Authority
 from tests.support.load import Load, plain
 from tests.support.processes import TWISTD, daemon
-from tests.support.sockets import RECORD, connected, free_port
+from tests.support.sockets import RECORD, connected, exchange, free_port
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian: chromium)")
 
@@ -32,6 +32,7 @@ def test_live_page(tmp_path: Path) -> None:
         assert page.text("#total-records") == "0"
         assert f"[::]:{port}" in page.text("#listeners")
         assert page.text("#certificate") == "24 hours"
+        assert page.text("#processes") == "1"
         with Load(plain(port), clients=4, keep_alive=True, pause=0.01) as load:
             load.wait_for_more(100)
             page.wait_until("parseFloat(document.getElementById('records').textContent.replace(',', '')) > 10")
@@ -71,3 +72,22 @@ def test_live_page(tmp_path: Path) -> None:
         own = f"http://127.0.0.1:{admin}/"
         assert [url for url in page.requests if not url.startswith((own, "about:"))] == []
         assert "Traceback" not in echod.output
+
+
+def test_live_page_of_several_processes(tmp_path: Path) -> None:
+    port, admin = free_port(), free_port()
+    shared = ("--reuse-port", "--admin", str(admin), "--admin-directory", str(tmp_path / "echod"))
+    command = (*TWISTD, "--port", str(port), "--drain-timeout", "10", *shared)
+    with daemon(*command, cwd=tmp_path) as first, daemon(*command, cwd=tmp_path), browser(tmp_path) as page:
+        page.resize(width=1200)
+        page.go(f"http://127.0.0.1:{admin}/")
+        page.wait_until("document.getElementById('processes')?.textContent === '2'")
+        for _ in range(20):
+            assert exchange(port, RECORD) == RECORD
+        page.wait_until("document.getElementById('total-records').textContent === '20'")
+        assert page.text("#listeners") == f"[::]:{port}"
+        first.stop()
+        # It may have been the process to which the page was connected.
+        page.wait_until("document.getElementById('processes').textContent === '1'")
+        page.wait_until("document.getElementById('state').textContent === 'ready'")
+        assert page.text("#total-records") == "20"

@@ -10,8 +10,9 @@ from echod.admin.connection_totals import ConnectionTotals
 from echod.admin.daemon_view import DaemonView
 from echod.admin.http_server import AdminFactory
 from echod.admin.live_page import LivePage
-from echod.admin.metrics import FRESH, Exposition
+from echod.admin.metrics import FRESH, Exposition, own_snapshot
 from echod.admin.pages import pages
+from echod.admin.process_group import SingleProcess
 from echod.admin.reactor_lag import ReactorLag
 from echod.server.assembly import make_service
 from echod.server.config import ServerConfiguration
@@ -34,14 +35,20 @@ class Scene:
         )
         self.reactor_lag = ReactorLag(self.reactor)
         self.overflows: int | None = 7
-        self.view = DaemonView(
-            self.service, self.totals, self.reactor_lag, lambda: self.overflows, lambda: 1_800_000_000.0
-        )
-        self.live_page = LivePage(self.view, "1.2.3")
         self.log_lines_dropped = {"access": 0, "daemon": 0}
-        self.exposition = Exposition(self.view, lambda: self.log_lines_dropped, self.reactor.seconds)
+        self.view = DaemonView(
+            self.service,
+            self.totals,
+            self.reactor_lag,
+            lambda: self.overflows,
+            lambda: self.log_lines_dropped,
+            lambda: 1_800_000_000.0,
+        )
+        self.group = SingleProcess(lambda: own_snapshot(self.view, self.reactor.seconds()))
+        self.live_page = LivePage(self.group, self.view.now, "1.2.3")
+        self.exposition = Exposition(self.group, self.reactor.seconds)
         self.factory = AdminFactory(
-            self.reactor, pages(self.view, self.exposition), {"/events": self.live_page.respond}, self.view.now
+            self.reactor, pages(self.group, self.exposition), {"/events": self.live_page.respond}, self.view.now
         )
 
     def connect(self) -> MemoryTransport:

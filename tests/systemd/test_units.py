@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
@@ -20,7 +21,14 @@ from tests.support.sockets import PATIENCE, RECORD
 from tests.systemd.lab import Lab, needs_lab
 
 ETC = Path(__file__).parents[2] / "etc"
-UNITS = ("echod.service", "echod.socket", "echod@.service", "echod@.socket", "echod-admin.socket")
+UNITS = (
+    "echod.service",
+    "echod.socket",
+    "echod@.service",
+    "echod@.socket",
+    "echod-admin.socket",
+    "echod-admin@.socket",
+)
 RESTARTS = 20
 TLS_PORT = 3006
 
@@ -77,7 +85,15 @@ def main_pid(lab: Lab, unit: str = "echod.service") -> int:
 
 @needs_analyze
 @pytest.mark.parametrize(
-    "unit", ["echod.service", "echod.socket", "echod@1.service", "echod@1.socket", "echod-admin.socket"]
+    "unit",
+    [
+        "echod.service",
+        "echod.socket",
+        "echod@1.service",
+        "echod@1.socket",
+        "echod-admin.socket",
+        "echod-admin@1.socket",
+    ],
 )
 def test_systemd_verifies_the_units(tmp_path: Path, unit: str) -> None:
     units = tmp_path / "etc" / "systemd" / "system"
@@ -123,8 +139,14 @@ def test_admin_socket_from_systemd(lab: Lab) -> None:
     assert get("/readyz").endswith(b"\r\n\r\nready\n")
     metrics = get("/metrics")
     assert b"\nechod_records_echoed_total 1.0\n" in metrics
-    # See docs/observability.md on a daemon without access to the host's network and /proc.
-    assert b"process_cpu_seconds_total" not in metrics
+    for name in (
+        *(b"process_cpu_seconds_total", b"process_start_time_seconds", b"process_resident_memory_bytes"),
+        *(b"process_virtual_memory_bytes", b"process_open_fds", b"process_max_fds"),
+        *(b'echod_listener_queue_length{listener="', b'echod_listener_queue_limit{listener="'),
+    ):
+        assert b"\n" + name in metrics
+    # The service could read only the counter of its private network namespace, in which no listener is.
+    assert b"echod_host_listen_overflows_total" not in metrics
     with lab.connect(9305, "127.0.0.1"):  # and an open connection does not hold up the end
         lab.systemctl("stop", "echod.service")
     assert lab.show("echod.service", "Result") == "success"
@@ -402,6 +424,38 @@ def journal_entries(lab: Lab) -> list[tuple[int, str]]:
     """Return priority and text of what echod.service has logged."""
     lines = lab.run("journalctl", "--output=json", "_SYSTEMD_UNIT=echod.service").stdout.splitlines()
     return [(int(entry["PRIORITY"]), entry["MESSAGE"]) for entry in map(json.loads, lines)]
+
+
+def test_one_scrape_has_the_sum_of_all_instances(lab: Lab) -> None:
+    options = 'admin = "systemd:domain=INET:name=admin"\nadmin-directory = "/run/echod"\n'
+    lab.write("/etc/echod/echod.toml", configuration(options))
+    instances = (1, 2, 3)
+    sockets = [f"{name}@{n}.socket" for name in ("echod", "echod-admin") for n in instances]
+    lab.systemctl("start", *sockets, *(f"echod@{n}.service" for n in instances))
+
+    def scrape() -> dict[str, float]:
+        with lab.connect(9305, "127.0.0.1") as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = receive_to_end(client).decode()
+        lines = (line.rpartition(" ") for line in text.partition("\r\n\r\n")[2].splitlines())
+        return {name: float(value) for name, _, value in lines if not name.startswith("#")}
+
+    until(lambda: scrape()["echod_processes_ready"] == 3)
+    scrapes = []
+    for round_ in range(1, 5):
+        for _ in range(30):
+            assert exchange(lab) == RECORD
+        until(lambda round_=round_: scrape()["echod_records_echoed_total"] == 30 * round_)  # type: ignore[misc]  # mypy cannot tell a default's type
+        scrapes.append(scrape())
+        if round_ in instances:  # one is restarted, one is killed, and one stops until its socket starts it again
+            lab.systemctl(*(("restart", "kill --signal=KILL", "stop")[round_ - 1]).split(), f"echod@{round_}.service")
+            scrapes.append(scrape())
+    counters = {name for name in scrapes[0] if name.partition("{")[0].endswith(("_total", "_count", "_sum", "_bucket"))}
+    assert len(counters) > 50
+    for before, after in pairwise(scrapes):
+        assert {name for name in counters if after[name] < before[name]} == set()
+    assert scrapes[-1]["echod_processes_started_total"] == 6
+    assert "Traceback" not in lab.journal("echod@*.service")
 
 
 def with_tls(lab: Lab, pair: Pair, key: str) -> None:

@@ -9,9 +9,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.admin.connection_totals import BATCH
-from echod.admin.daemon_view import DaemonState, listen_overflows
+from echod.admin.daemon_view import listen_overflows
 from echod.admin.metrics import FRESH
 from echod.admin.reactor_lag import ReactorLag
+from echod.admin.snapshot import DaemonState
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 from echod.server.assembly import make_service
@@ -186,6 +187,7 @@ class DaemonViewTests(SynchronousTestCase):
 
     def test_connection_limit_and_listen_overflows(self) -> None:
         scene = Scene()
+        scene.service.startService()
         self.assertEqual(scene.metric("echod_connections_max"), 1000)
         self.assertEqual(scene.metric("echod_host_listen_overflows_total"), 7)
         scene.overflows = None

@@ -4,16 +4,17 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.admin.live_page import HISTORY, MAX_MISSED_EVENTS, quantile
+from echod.admin.metric_family import BucketCounts
 from tests.support.admin import Client, Scene
 from tests.support.sockets import RECORD
 
 
 class QuantileTests(SynchronousTestCase):
     def test_same_as_in_promql(self) -> None:
-        self.assertIsNone(quantile((1.0, 2.0), (0, 0, 0), 0.5))
-        self.assertEqual(quantile((1.0, 2.0), (0, 4, 0), 0.5), 1.5)
-        self.assertEqual(quantile((1.0, 2.0), (2, 2, 0), 0.5), 1.0)
-        self.assertEqual(quantile((1.0, 2.0), (0, 0, 9), 0.5), 2.0)
+        self.assertIsNone(quantile(BucketCounts((1.0, 2.0), (0, 0, 0), 0.0), 0.5))
+        self.assertEqual(quantile(BucketCounts((1.0, 2.0), (0, 4, 0), 0.0), 0.5), 1.5)
+        self.assertEqual(quantile(BucketCounts((1.0, 2.0), (2, 2, 0), 0.0), 0.5), 1.0)
+        self.assertEqual(quantile(BucketCounts((1.0, 2.0), (0, 0, 9), 0.0), 0.5), 2.0)
 
 
 class LivePageTests(SynchronousTestCase):

@@ -88,7 +88,11 @@ class AdminServiceTests(SynchronousTestCase):
         admin = self.admin_service(self.port, MemoryPort(OSError(98, "EADDRINUSE")))
         with self.assertRaises(ListenError) as raised:
             admin.privilegedStartService()
-        self.assertEqual(str(raised.exception), "cannot listen on admin 9305: address already in use")
+        self.assertEqual(
+            str(raised.exception),
+            "cannot listen on admin 9305: address already in use "
+            "(several processes share the port only with admin-directory)",
+        )
         self.assertFalse(self.port.is_open)
 
     def test_drain_goes_on_if_the_state_cannot_be_sent(self) -> None:

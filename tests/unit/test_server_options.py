@@ -50,6 +50,7 @@ class ServerOptionTests(SynchronousTestCase):
                 ("log-health-checks", "", "", False),
                 ("log-format", "", "text|json", "text"),
                 ("admin", "", "PORT|ENDPOINT", None),
+                ("admin-directory", "", "DIR", None),
             ],
         )
 
@@ -62,7 +63,18 @@ class ServerOptionTests(SynchronousTestCase):
     def test_options_that_a_reload_applies(self) -> None:
         self.assertEqual(
             [each.name for each in options_of(ServerConfiguration) if not each.reloadable],
-            ["port", "interface", "backlog", "listen", "tls-port", "tls-listen", "reuse-port", "transport", "admin"],
+            [
+                "port",
+                "interface",
+                "backlog",
+                "listen",
+                "tls-port",
+                "tls-listen",
+                "reuse-port",
+                "transport",
+                "admin",
+                "admin-directory",
+            ],
         )
 
     def test_ranges(self) -> None:

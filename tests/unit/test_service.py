@@ -27,8 +27,9 @@ from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
+from echod.server.open_listener import Listener, listening_address
 from echod.server.reload import Reload
-from echod.server.service import EchoService, Listener, listening_address
+from echod.server.service import EchoService
 from echod.server.summary import CloseReason
 from tests.support.memory import MemoryObserver, MemorySupervisor, MemoryTransport
 from tests.support.sockets import RECORD

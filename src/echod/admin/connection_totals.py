@@ -8,12 +8,13 @@ from math import inf
 
 from zope.interface import implementer
 
+from echod.admin.metric_family import BucketCounts
 from echod.server.connections import OpenConnection
 from echod.server.observer import IConnectionObserver
 from echod.server.protocol import EchoProtocol
 from echod.server.summary import REFUSALS, WAIT_BOUNDS, CloseReason, ConnectionSummary, TLSFailure
 
-__all__ = ["DURATION_BOUNDS", "BucketCounts", "ConnectionCounts", "ConnectionTotals"]
+__all__ = ["DURATION_BOUNDS", "ConnectionCounts", "ConnectionTotals"]
 
 DURATION_BOUNDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -25,18 +26,6 @@ TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 BATCH = 128
 """Summaries that are added up together, so that the end of a connection costs one list append in most cases."""
-
-
-@dataclass(frozen=True, slots=True)
-class BucketCounts:
-    """A histogram of times in seconds."""
-
-    bounds: tuple[float, ...]
-    """Inclusive upper bounds, ascending."""
-    counts: tuple[int, ...]
-    """Times per bucket, not cumulative; one more than `bounds`: the last counts the times above all bounds."""
-    total: float
-    """Sum of all times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

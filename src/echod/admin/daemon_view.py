@@ -1,28 +1,23 @@
 """The daemon's state and counters, read-only, for the pages and the metrics."""
 
-from collections.abc import Callable
-from enum import Enum
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from echod.admin.connection_totals import ConnectionCounts, ConnectionTotals
 from echod.admin.reactor_lag import ReactorLag
+from echod.admin.snapshot import DaemonState
+from echod.server.open_listener import OpenListener
 from echod.server.reload import Reload
 from echod.server.service import EchoService
 
-__all__ = ["DaemonState", "DaemonView", "listen_overflows"]
+__all__ = ["DaemonView", "is_own_namespace", "listen_overflows"]
 
-NETSTAT = Path("/proc/net/netstat")
+NETSTAT = Path("/proc/self/net/netstat")
 
-
-class DaemonState(Enum):
-    """The state of the daemon. The values are fixed: the live page and /readyz show them."""
-
-    STARTING = "starting"
-    """Nothing listens yet."""
-    READY = "ready"
-    """Connections are accepted."""
-    DRAINING = "draining"
-    """Nothing is accepted any more; open connections are finishing."""
+_SO_NETNS_COOKIE = 71
+"""Linux 5.14, asm-generic/socket.h: a number that identifies a socket's network namespace."""
 
 
 class DaemonView:
@@ -33,14 +28,25 @@ class DaemonView:
         service: EchoService,
         totals: ConnectionTotals,
         reactor_lag: ReactorLag,
-        listen_overflows: Callable[[], int | None],
+        read_overflows: Callable[[], int | None],
+        log_lines_dropped: Callable[[], Mapping[str, int]],
         wall_clock: Callable[[], float],
     ) -> None:
-        """`wall_clock` returns seconds since the epoch; the uptime counts from this call."""
+        """`read_overflows` returns the overflows of the network namespace of this process.
+
+        `log_lines_dropped` returns the number of dropped lines by log. `wall_clock` returns seconds since the
+        epoch; the uptime counts from this call.
+        """
         self._service = service
         self._totals = totals
+        self._read_overflows = read_overflows
+        self.log_lines_dropped = log_lines_dropped
+        self._own_namespace = False
+        """Whether the listeners are in the network namespace of this process."""
+        self._dropped_before: dict[str, int] = {}
+        """Packets dropped at a listener before this process had it, by name."""
+        self._dropped: dict[str, int] = {}
         self.reactor_lag = reactor_lag
-        self.listen_overflows = listen_overflows
         self.now = wall_clock
         self.since = wall_clock()
 
@@ -49,9 +55,15 @@ class DaemonView:
         """The daemon's state."""
         if self._service.draining:
             return DaemonState.DRAINING
-        return (
-            DaemonState.READY if self._service.running and self._service.listening_addresses else DaemonState.STARTING
-        )
+        if not self._service.running or not self._service.open_listeners:
+            return DaemonState.STARTING
+        reachable = all(listener.is_reachable for listener in self._service.open_listeners)
+        return DaemonState.READY if reachable else DaemonState.NOT_LISTENING
+
+    @property
+    def listeners(self) -> Sequence[OpenListener]:
+        """The listeners that were opened."""
+        return self._service.open_listeners
 
     @property
     def listening_addresses(self) -> list[str]:
@@ -73,9 +85,47 @@ class DaemonView:
         """The result of the last reload of the configuration."""
         return self._service.last_reload
 
+    def dropped(self) -> dict[str, int]:
+        """Return the packets that the kernel has dropped at each listener, by name; closed listeners included."""
+        for listener in self._service.open_listeners:
+            queue = listener.queue
+            if queue is not None:
+                before = queue.dropped if listener.listener.inherited else 0
+                before = self._dropped_before.setdefault(listener.name, before)
+                self._dropped[listener.name] = (queue.dropped - before) % 2**32
+        return dict(self._dropped)
+
+    def listen_overflows(self) -> int | None:
+        """Return the overflows of the listeners' network namespace. None: it is not that of this process, or unknown.
+
+        A service with PrivateNetwork=yes has sockets of the host's namespace, but reads the counters of its own.
+        """
+        listeners = self._service.open_listeners
+        if listeners:
+            sockets = [listener.socket for listener in listeners]
+            self._own_namespace = all(each is None or is_own_namespace(each) for each in sockets)
+        return self._read_overflows() if self._own_namespace else None
+
     def counts(self) -> ConnectionCounts:
         """Return the connection counts at this moment."""
         return self._totals.counts(self._service.connections)
+
+
+def is_own_namespace(of: socket.socket) -> bool:
+    """Return whether a socket is in the network namespace of this process. False if the kernel does not say."""
+    if of.family == socket.AF_UNIX:
+        return True
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:  # the one family that hardened units may create
+            return _namespace(of) == _namespace(own)
+    except (OSError, struct.error):
+        return False
+
+
+def _namespace(of: socket.socket) -> int:
+    cookie: int
+    (cookie,) = struct.unpack("=Q", of.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))
+    return cookie
 
 
 def listen_overflows(path: Path = NETSTAT) -> int | None:

@@ -2,17 +2,17 @@
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from echod.admin.connection_totals import ConnectionCounts
-from echod.admin.daemon_view import DaemonView
 from echod.admin.http_request import HTTPRequest
 from echod.admin.http_server import AdminConnection
+from echod.admin.metric_family import BucketCounts
 from echod.admin.pages import TEXT, Response, constant_page
+from echod.admin.process_group import ProcessGroup
 from echod.admin.reactor_lag import INTERVAL
-from echod.server.summary import WAIT_BOUNDS
+from echod.admin.snapshot import DaemonState, Snapshot
 
 __all__ = ["LivePage", "quantile"]
 
@@ -35,26 +35,28 @@ class LivePage:
 
     _log = Logger()
 
-    def __init__(self, view: DaemonView, version: str) -> None:
-        self._view = view
+    def __init__(self, group: ProcessGroup, wall_clock: Callable[[], float], version: str) -> None:
+        """`wall_clock` returns seconds since the epoch."""
+        self._group = group
+        self._now = wall_clock
         self._version = version
         self._points: deque[dict[str, object]] = deque(maxlen=HISTORY)
-        self._previous = view.counts()
-        """The counts at the last tick."""
+        self._previous = group.snapshot()
+        """The snapshot at the last tick."""
         self._streams: set[_EventStream] = set()
 
     def tick(self) -> None:
         """Add a point for the last second and send it."""
-        counts = self._view.counts()
-        point = self._point(counts)
-        self._previous = counts
+        snapshot = self._group.snapshot()
+        point = self._point(snapshot)
+        self._previous = snapshot
         self._points.append(point)
         if self._streams:
-            self._send(_event("tick", {"state": self._state(counts), "point": point}))
+            self._send(_event("tick", {"state": self._state(snapshot), "point": point}))
 
     def send_state(self) -> None:
         """Send the state without a point: after a change of state that should not wait for the next tick."""
-        self._send(_event("state", {"state": self._state(self._view.counts())}))
+        self._send(_event("state", {"state": self._state(self._group.snapshot())}))
 
     def respond(self, connection: AdminConnection, request: HTTPRequest) -> None:
         """Respond with an event stream that has no end. Its first event is the history."""
@@ -75,39 +77,44 @@ class LivePage:
                 self._log.failure("cannot send to a live page")
                 stream.abort()
 
-    def _point(self, counts: ConnectionCounts) -> dict[str, object]:
-        previous = self._previous
-        waits = [now - before for now, before in zip(counts.waits.counts, previous.waits.counts, strict=True)]
+    def _point(self, snapshot: Snapshot) -> dict[str, object]:
+        def per_second(name: str) -> float:
+            return (snapshot.count(name) - self._previous.count(name)) / INTERVAL
+
+        waits = snapshot.buckets("echod_record_wait_seconds")
+        new_waits = waits - self._previous.buckets("echod_record_wait_seconds")
         return {
-            "time": round(self._view.now(), 1),
-            "active": counts.active,
-            "accepted": (counts.accepted - previous.accepted) / INTERVAL,
-            "records": (counts.records - previous.records) / INTERVAL,
-            "received": (counts.bytes_received - previous.bytes_received) / INTERVAL,
-            "sent": (counts.bytes_sent - previous.bytes_sent) / INTERVAL,
-            "p50": quantile(WAIT_BOUNDS, waits, 0.5),
-            "p99": quantile(WAIT_BOUNDS, waits, 0.99),
-            "lag": round(self._view.reactor_lag.latest, 6),
+            "time": round(self._now(), 1),
+            "active": snapshot.count("echod_connections_active"),
+            "accepted": per_second("echod_connections_accepted"),
+            "records": per_second("echod_records_echoed"),
+            "received": per_second("echod_received_bytes"),
+            "sent": per_second("echod_sent_bytes"),
+            "p50": quantile(new_waits, 0.5),
+            "p99": quantile(new_waits, 0.99),
+            "lag": round(snapshot.lag, 6),
         }
 
-    def _state(self, counts: ConnectionCounts) -> dict[str, object]:
-        view = self._view
-        not_after = view.certificate_not_after
+    def _state(self, snapshot: Snapshot) -> dict[str, object]:
+        not_after = snapshot.number("echod_tls_certificate_not_after_timestamp_seconds")
         return {
             "version": self._version,
-            "state": view.state.value,
-            "since": view.since,
-            "now": view.now(),
-            "places": view.listening_addresses,
-            "active": counts.active,
-            "most": view.max_connections,
-            "accepted": counts.accepted,
-            "records": counts.records,
-            "closed": {reason.value: count for reason, count in counts.closed.items() if count},
-            "handshakes": {version: count for version, count in counts.handshakes.items() if count},
-            "failures": {kind.value: count for kind, count in counts.handshake_failures.items() if count},
-            "certificate_days": None if not_after is None else round((not_after - view.now()) / DAY, 2),
-            "overflows": view.listen_overflows(),
+            "state": snapshot.state.value,
+            "processes": len(snapshot.states),
+            "processes_ready": snapshot.states.count(DaemonState.READY),
+            "since": snapshot.since,
+            "now": self._now(),
+            "places": snapshot.addresses,
+            "active": snapshot.count("echod_connections_active"),
+            "most": snapshot.number("echod_connections_max"),
+            "accepted": snapshot.count("echod_connections_accepted"),
+            "records": snapshot.count("echod_records_echoed"),
+            "closed": snapshot.counts_by_label("echod_connections_closed")
+            | snapshot.counts_by_label("echod_connections_refused"),
+            "handshakes": snapshot.counts_by_label("echod_tls_handshakes"),
+            "failures": snapshot.counts_by_label("echod_tls_handshake_failures"),
+            "certificate_days": None if not_after is None else round((not_after - self._now()) / DAY, 2),
+            "overflows": snapshot.number("echod_host_listen_overflows"),
         }
 
 
@@ -150,22 +157,22 @@ class _EventStream:
         self._streams.discard(self)
 
 
-def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """Return a quantile of times that are counted in buckets, or None if all counts are 0.
+def quantile(times: BucketCounts, share: float) -> float | None:
+    """Return a quantile of times, or None if there are none; `share` is from 0 to 1.
 
-    `bounds` and `counts` are as in `BucketCounts`; `share` is from 0 to 1. Within a bucket the times are taken as
-    evenly spread, as in PromQL's histogram_quantile(). Times above the last bound count as that bound.
+    Within a bucket the times are taken as evenly spread, as in PromQL's histogram_quantile(). Times above the last
+    bound count as that bound.
     """
-    rank = share * sum(counts)
+    rank = share * sum(times.counts)
     if not rank:
         return None
     below, lower = 0, 0.0
-    for bound, count in zip(bounds, counts, strict=False):
+    for bound, count in zip(times.bounds, times.counts, strict=False):
         if count and below + count >= rank:
             return lower + (bound - lower) * (rank - below) / count
         below += count
         lower = bound
-    return bounds[-1]
+    return times.bounds[-1]
 
 
 def _event(name: str, data: dict[str, object]) -> bytes:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
 
-from echod.admin.daemon_view import DaemonState, DaemonView
 from echod.admin.metrics import Exposition
+from echod.admin.process_group import ProcessGroup
+from echod.admin.snapshot import DaemonState
 
 __all__ = ["HEADERS", "TEXT", "Page", "Response", "constant_page", "pages", "response_bytes", "stream_head"]
 
@@ -83,13 +84,13 @@ def _head(status: int, content_type: str, date: str, fields: str) -> bytes:
     ).encode("ascii")
 
 
-def pages(view: DaemonView, exposition: Exposition) -> Mapping[str, Page]:
+def pages(group: ProcessGroup, exposition: Exposition) -> Mapping[str, Page]:
     """Return every page by its path, the event stream excepted. Static files are read once, in this call."""
     static = files("echod.admin") / "static"
     return {
         # Always 200: a blocked reactor sends no response, which is the failure a health check looks for.
         "/healthz": constant_page(Response(200, TEXT, b"ok\n")),
-        "/readyz": _readiness(view),
+        "/readyz": _readiness(group),
         "/metrics": lambda accept: Response(200, *exposition.render(accept)),
         **{
             path: constant_page(Response(200, kind, (static / name).read_bytes()))
@@ -98,9 +99,11 @@ def pages(view: DaemonView, exposition: Exposition) -> Mapping[str, Page]:
     }
 
 
-def _readiness(view: DaemonView) -> Page:
+def _readiness(group: ProcessGroup) -> Page:
     def page(_: str) -> Response:
-        state = view.state
+        state = group.own().state
+        if state is not DaemonState.READY:  # then it depends on the others
+            state = group.snapshot().state
         return Response(200 if state is DaemonState.READY else 503, TEXT, f"{state.value}\n".encode())
 
     return page

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from echod.admin.connection_totals import BucketCounts
+from echod.admin.metric_family import BucketCounts
 
 __all__ = ["INTERVAL", "ReactorLag"]
 

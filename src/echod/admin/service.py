@@ -3,6 +3,8 @@
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -15,17 +17,22 @@ from echod.admin.connection_totals import ConnectionTotals
 from echod.admin.daemon_view import DaemonView, listen_overflows
 from echod.admin.http_server import AdminFactory
 from echod.admin.live_page import LivePage
-from echod.admin.metrics import Exposition
+from echod.admin.metrics import FRESH, Exposition, own_snapshot
 from echod.admin.pages import pages
+from echod.admin.process_directory import ProcessDirectory
+from echod.admin.process_group import ProcessGroup, SharedDirectory, SingleProcess
 from echod.admin.reactor_lag import ReactorLag
+from echod.admin.snapshot import Snapshot
 from echod.common.errors import ListenError
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
-from echod.server.service import EchoService, listening_address, system_error_text
+from echod.server.open_listener import listening_address
+from echod.server.service import EchoService, system_error_text
 
 __all__ = ["AdminListeners", "AdminService", "make_admin"]
 
 LOOPBACK = ("::1", "127.0.0.1")
 BACKLOG = 64
+IN_USE_HINT = " (several processes share the port only with admin-directory)"
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """Errors of a bind to ::1 or 127.0.0.1 on a host that has no IPv6, or no IPv4."""
 
@@ -37,26 +44,40 @@ def make_admin(
     daemon: EchoService,
     totals: ConnectionTotals,
     log_lines_dropped: Callable[[], Mapping[str, int]],
+    directory: str | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> "AdminService":
     """Return `daemon` and an admin server as one service, which does not listen yet.
 
     `address` is a port, for the loopback addresses only, or a Twisted server endpoint. `sockets` is the reactor or its
     replacement for listeners. `totals` is an observer of the daemon. `log_lines_dropped` returns the number of
-    dropped lines by log. Raises ConfigurationError.
+    dropped lines by log. `directory` is that of the processes of the service, which then share the port; None: the
+    daemon is one process. Raises ConfigurationError.
     """
     reactor_lag = ReactorLag(reactor)
-    view = DaemonView(daemon, totals, reactor_lag, listen_overflows, wall_clock)
-    live_page = LivePage(view, echod.__version__)
+    view = DaemonView(daemon, totals, reactor_lag, listen_overflows, log_lines_dropped, wall_clock)
+    own = partial(_own_snapshot, view, reactor)
+    shared = None if directory is None else SharedDirectory(own, ProcessDirectory(Path(directory)))
+    group: ProcessGroup = shared or SingleProcess(own)
+    live_page = LivePage(group, wall_clock, echod.__version__)
     reactor_lag.on_tick = live_page.tick
-    page_table = pages(view, Exposition(view, log_lines_dropped, reactor.seconds))
+    # A text that this process rendered before another one rendered its own must not be sent after that: counters would
+    # fall.
+    exposition = Exposition(group, reactor.seconds, 0.0 if shared else FRESH)
+    page_table = pages(group, exposition)
     factory = AdminFactory(reactor, page_table, {"/events": live_page.respond}, wall_clock)
     endpoints: Sequence[IStreamServerEndpoint]
     if address.isdigit():
-        endpoints = [DualStackEndpoint(sockets, host, int(address), BACKLOG) for host in LOOPBACK]
+        endpoints = [
+            DualStackEndpoint(sockets, host, int(address), BACKLOG, reuse_port=shared is not None) for host in LOOPBACK
+        ]
     else:
         endpoints = [endpoint_from_string(sockets, address)]
-    return AdminService(AdminListeners(address, endpoints, factory), daemon, reactor_lag, live_page)
+    return AdminService(AdminListeners(address, endpoints, factory), daemon, reactor_lag, live_page, shared)
+
+
+def _own_snapshot(view: DaemonView, clock: IReactorTime) -> Snapshot:
+    return own_snapshot(view, clock.seconds())
 
 
 class AdminService(MultiService):
@@ -65,14 +86,20 @@ class AdminService(MultiService):
     _log = Logger()
 
     def __init__(
-        self, listeners: "AdminListeners", daemon: EchoService, reactor_lag: ReactorLag, live_page: LivePage
+        self,
+        listeners: "AdminListeners",
+        daemon: EchoService,
+        reactor_lag: ReactorLag,
+        live_page: LivePage,
+        shared: SharedDirectory | None = None,
     ) -> None:
         """`live_page` is sent the daemon's state when the daemon begins to drain."""
         super().__init__()
         self._listeners = listeners
         self._live_page = live_page
-        for service in (listeners, reactor_lag, daemon):
-            service.setServiceParent(self)
+        for service in (shared, listeners, reactor_lag, daemon):
+            if service is not None:
+                service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Listen. Raises ListenError; then nothing listens, neither the daemon nor the admin server."""
@@ -137,7 +164,9 @@ class AdminListeners(Service):
         if fatal or (failures and not self._ports):
             self.close()
             reason = system_error_text((fatal or failures)[0].value)
-            raise ListenError(f"cannot listen on admin {self._address}: {reason}")
+            in_use = getattr((fatal or failures)[0].value, "errno", None) == errno.EADDRINUSE
+            hint = IN_USE_HINT if in_use else ""
+            raise ListenError(f"cannot listen on admin {self._address}: {reason}{hint}")
 
     def stopService(self) -> "Deferred[None]":
         """Close the ports and abort the connections."""

@@ -139,7 +139,7 @@ def daemon(configuration: ServerConfiguration, sources: ConfigurationSources, lo
     _handle_signals(reactor, service, logs, lambda: read_checked(sources, reactor, os.environ, Check.SIGNAL))
     if configuration.admin is None or totals is None:
         return LoggedService(ReportingService(reactor, service), logs)
-    with_admin = _with_admin(configuration.admin, reactor, sockets, service, totals, logs)
+    with_admin = _with_admin(configuration, configuration.admin, reactor, sockets, service, totals, logs)
     return LoggedService(ReportingService(reactor, with_admin), logs)
 
 
@@ -191,6 +191,7 @@ def _handle_signals(
 
 
 def _with_admin(
+    configuration: ServerConfiguration,
     address: str,
     reactor: IDaemonReactor,
     sockets: IDaemonReactor,
@@ -200,7 +201,15 @@ def _with_admin(
 ) -> Service:
     from echod.admin.service import make_admin  # imports prometheus_client: not without --admin
 
-    return make_admin(address, reactor, background_reactor(sockets), service, totals, logs.lines_dropped)
+    return make_admin(
+        address,
+        reactor,
+        background_reactor(sockets),
+        service,
+        totals,
+        logs.lines_dropped,
+        configuration.admin_directory,
+    )
 
 
 def application_from_file(path: str) -> Componentized:

@@ -21,10 +21,11 @@ from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
 from echod.server.listeners import DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
+from echod.server.open_listener import Listener
 from echod.server.protocol import EchoProtocol
 from echod.server.proxy import ProxiedFactory
 from echod.server.reload import Reload
-from echod.server.service import EchoService, Listener
+from echod.server.service import EchoService
 from echod.server.supervisor import ISupervisor, NullSupervisor
 from echod.server.tls import ServerTLS, TLSEchoProtocol, TLSFiles, TLSListenerFactory
 from echod.transport import fast_reactor

@@ -181,6 +181,11 @@ class ServerConfiguration:
         PortOrEndpoint(),
         "serve health, metrics and a live page over HTTP: a port, on loopback addresses only, or a Twisted endpoint",
     )
+    admin_directory: str | None = option(
+        None,
+        Text("DIR"),
+        "directory that the processes of one service share, so that the admin server of each shows all of them",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -190,6 +195,8 @@ class ServerConfiguration:
             raise ConfigurationError("tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen")
         if self.trusted_proxy and not any(map(is_proxied, self.listen + self.tls_listen)):
             raise ConfigurationError("trusted-proxy requires a haproxy: endpoint in listen or tls-listen")
+        if self.admin_directory is not None and self.admin is None:
+            raise ConfigurationError("admin-directory requires admin")
 
     @property
     def has_tls(self) -> bool:

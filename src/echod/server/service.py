@@ -2,66 +2,30 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from twisted.application.service import Service
-from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
     IReactorTime,
     IReadDescriptor,
-    IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echod.common.addresses import host_port
 from echod.common.errors import ListenError
 from echod.server.accept_overflow import warn_of_overflows
 from echod.server.accept_pause import AcceptPause
 from echod.server.certificate_watch import CertificateWatch
 from echod.server.config import ServerConfiguration
 from echod.server.connections import Connections
-from echod.server.factory import EchoFactory, ReplaceableFactory
+from echod.server.open_listener import Listener, OpenListener, listening_address
 from echod.server.port_close import close_without_loss
 from echod.server.reload import Reload
 from echod.server.supervisor import ISupervisor
 
-__all__ = ["EchoService", "Listener", "listening_address", "system_error_text"]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """An endpoint, and the factory for its clients' connections."""
-
-    text: str
-    """The listener as the configuration has it, for errors. Once it listens, its name is its address."""
-    endpoint: IStreamServerEndpoint
-    factory: ReplaceableFactory
-    echoes: Sequence[EchoFactory]
-    """The factories that report its connections, under the listener's name."""
-    kind: str = ""
-    """What its connections begin with, such as "TLS", for the log; empty: the exchange itself."""
-    backlog_setting: str = "--backlog"
-    """What sets the length of its queue, for the log."""
-    inherited: bool = False
-    """Whether another process keeps the socket too: its queue of connections then outlasts the daemon."""
-
-    @property
-    def name(self) -> str:
-        """The listener's name in summaries."""
-        return self.echoes[0].listener
-
-
-@dataclass(frozen=True)
-class _OpenListener:
-    """A listener that listens."""
-
-    listener: Listener
-    port: IListeningPort
-    pause: AcceptPause
+__all__ = ["EchoService", "system_error_text"]
 
 
 class EchoService(Service):
@@ -95,7 +59,7 @@ class EchoService(Service):
         self._supervisor = supervisor
         self._certificates = certificates
         self._give_up = give_up
-        self._ports: list[_OpenListener] = []
+        self._ports: list[OpenListener] = []
         self._ready_call: IDelayedCall | None = None
 
     def privilegedStartService(self) -> None:
@@ -180,8 +144,13 @@ class EchoService(Service):
 
     @property
     def listening_addresses(self) -> list[str]:
-        """The addresses on which the daemon listens."""
-        return [listening_address(each.port, each.listener.text) for each in self._ports]
+        """The addresses on which the daemon listens, without those of listeners that have closed."""
+        return [each.name for each in self._ports if each.is_reachable]
+
+    @property
+    def open_listeners(self) -> Sequence[OpenListener]:
+        """The listeners that were opened, and that the daemon has not closed itself."""
+        return self._ports
 
     def _listen(self, listener: Listener) -> None:
         starting = True
@@ -201,7 +170,7 @@ class EchoService(Service):
             raise failed
 
     def _listening(self, port: IListeningPort, listener: Listener) -> None:
-        self._ports.append(_OpenListener(listener, port, AcceptPause(port, self._clock)))
+        self._ports.append(OpenListener(listener, port, AcceptPause(port, self._clock)))
         address = listening_address(port, listener.text)
         for echo in listener.echoes:
             echo.listener = address
@@ -216,7 +185,7 @@ class EchoService(Service):
         return DeferredList([Deferred.fromCoroutine(_close(each)) for each in ports]).addCallback(lambda _: None)
 
 
-async def _close(listener: _OpenListener) -> None:
+async def _close(listener: OpenListener) -> None:
     if not listener.listener.inherited and IReadDescriptor.providedBy(listener.port):
         close_without_loss(listener.port)  # a failed accept in it begins a pause
         listener.pause.stop()
@@ -225,18 +194,6 @@ async def _close(listener: _OpenListener) -> None:
     stopping = listener.port.stopListening()
     if stopping is not None:
         await stopping
-
-
-def listening_address(port: IListeningPort, text: str) -> str:
-    """Return the address of `port` for display: host and port, or the path of a Unix socket; `text` for any other.
-
-    A name of Linux's abstract namespace begins with @.
-    """
-    bound = port.getHost()
-    if isinstance(bound, UNIXAddress) and bound.name:
-        return os.fsdecode(bound.name).replace("\0", "@")
-    address = host_port(bound)
-    return str(address) if address.host else text
 
 
 def system_error_text(problem: BaseException | None) -> str:

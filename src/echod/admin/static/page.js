@@ -1,5 +1,5 @@
 "use strict";
-// The live page of one daemon: it draws the events of /events, and sends nothing that could change the daemon.
+// The live page of a service, of one process or several: it draws the events of /events, and sends nothing that could change the daemon.
 
 const HISTORY = 300; // points, one per second: as many as the server keeps
 const SILENCE = 5000; // ms without an event until the server is shown as gone; it sends one per second
@@ -148,6 +148,8 @@ function show(state) {
   setText("version", state.version);
   setText("up", duration(state.now - state.since));
   setText("since", `since ${moment(state.since)}`);
+  const [ready, running] = [state.processes_ready, state.processes];
+  setText("processes", ready === running ? count(running) : `${count(running)}, ${count(ready)} ready`);
   setText("active", state.most === null ? count(state.active) : `${count(state.active)} of ${count(state.most)}`);
   setText("total-records", count(state.records));
   setText("overflows", count(state.overflows));
