@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from echod.admin.http_request import MAX_BYTES
-from echod.admin.http_server import LINGER, MAX_CONNECTIONS, TIMEOUT
+from echod.admin.http_server import FINISH, LINGER, MAX_CONNECTIONS, TIMEOUT
 from echod.admin.live_page import MAX_STREAMS
 from echod.admin.pages import HEADERS
 from tests.support.admin import LOCAL, Client, Scene
@@ -252,3 +252,34 @@ class HTTPServerTests(SynchronousTestCase):
         streaming.get("/events")
         self.scene.factory.abort_all()
         self.assertTrue(idle.over and streaming.over)
+
+    def test_finish_without_connections(self) -> None:
+        self.successResultOf(self.scene.factory.finish())
+        self.assertEqual(self.scene.reactor.getDelayedCalls(), [])
+
+    def test_finish_closes_in_order_and_responds_to_a_client_without_a_response(self) -> None:
+        idle, silent, streaming = self.client(), self.client(), self.client()
+        idle.get()
+        streaming.get("/events")
+        finished = self.scene.factory.finish()
+        self.assertTrue(idle.transport.write_shut)
+        self.assertIsInstance(streaming.transport.over, ConnectionAborted)
+        self.assertFalse(silent.over)
+        self.assertIn(b"\r\nConnection: close\r\n", silent.get())
+        self.assertTrue(silent.transport.write_shut)
+        idle.transport.fin()
+        self.assertNoResult(finished)
+        silent.transport.fin()
+        self.successResultOf(finished)
+        self.assertEqual(self.scene.reactor.getDelayedCalls(), [])
+
+    def test_finish_does_not_wait_longer_than_half_a_second(self) -> None:
+        silent = self.client()
+        finished = self.scene.factory.finish()
+        self.scene.reactor.advance(FINISH - 0.01)
+        self.assertNoResult(finished)
+        self.assertFalse(silent.over)
+        self.scene.reactor.advance(0.01)
+        self.successResultOf(finished)
+        self.assertTrue(silent.over)
+        self.assertEqual(self.scene.reactor.getDelayedCalls(), [])

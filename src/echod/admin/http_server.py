@@ -26,6 +26,7 @@ from ipaddress import ip_address
 from typing import Any
 from typing import Protocol as Interface
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -42,6 +43,9 @@ TIMEOUT = 20.0
 
 LINGER = 2.0
 """Seconds for which input is discarded after the last response."""
+
+FINISH = 0.5
+"""Seconds for which a server that stops waits for requests that are on their way, and for clients to close."""
 
 MAX_CONNECTIONS = 32
 """Half of the descriptors that are not for echo connections: `echod.server.assembly.DESCRIPTOR_RESERVE`."""
@@ -93,6 +97,7 @@ class AdminConnection(Protocol):
         self._stream: EventStream | None = None
         self._closing = False
         """Whether the last response is written: input is discarded."""
+        self._responded = False
 
     def connectionMade(self) -> None:
         """Register as idle and start the deadline."""
@@ -131,6 +136,12 @@ class AdminConnection(Protocol):
         """Send a part of a stream."""
         self.transport.write(data)
 
+    def finish(self) -> None:
+        """Close, at once or, if the client has not had a response yet, with the first response."""
+        if self._responded and not self._closing:
+            self._closing = True
+            self._shut()
+
     def abort(self) -> None:
         """Reset the connection."""
         self.transport.abortConnection()
@@ -153,7 +164,7 @@ class AdminConnection(Protocol):
         """Remove the connection from the factory and from its stream."""
         if self._timer.active():
             self._timer.cancel()
-        self._server.remove(self)
+        self._server.connection_lost(self)
         if self._stream is not None:
             self._stream.ended()
 
@@ -195,11 +206,15 @@ class AdminConnection(Protocol):
         """Send the response in one piece, and restart the deadline: for the next request, or for the client's FIN."""
         self._server.add_idle(self)
         self._timer.reset(TIMEOUT)
-        self._closing = close
+        self._responded = True
+        self._closing = close = close or self._server.finishing
         self.transport.write(response_bytes(response, self._server.date(), head_only=head_only, close=close))
         if close:
-            self._stop_pausing()
-            self.transport.loseWriteConnection()
+            self._shut()
+
+    def _shut(self) -> None:
+        self._stop_pausing()
+        self.transport.loseWriteConnection()
 
     def _stop_pausing(self) -> None:
         # A transport with a registered and paused producer never closes.
@@ -230,6 +245,10 @@ class AdminFactory(Factory):
         """Connections without a stream, the longest idle first."""
         self._busy: set[AdminConnection] = set()
         """Connections with a stream."""
+        self._finished: Deferred[None] | None = None
+        """Fires when a server that stops has no more connections; None: it does not stop, or has fired."""
+        self.finishing = False
+        """Whether the server stops: each response is the last one of its connection."""
 
     def buildProtocol(self, addr: IAddress | None) -> AdminConnection | None:
         """Return a new connection; at the limit abort the longest idle one, or return None if none is idle."""
@@ -262,6 +281,36 @@ class AdminFactory(Factory):
         """Remove `connection`."""
         self._idle.pop(connection, None)
         self._busy.discard(connection)
+
+    def connection_lost(self, connection: AdminConnection) -> None:
+        """Remove `connection`, which has ended; it may be the last one of a server that stops."""
+        self.remove(connection)
+        self._end_if_finished()
+
+    def finish(self) -> "Deferred[None]":
+        """Close all connections in order; the Deferred fires when none is left. Called after the ports are closed.
+
+        A client that has connected and has no response yet gets one. After `FINISH` seconds the rest is aborted.
+        """
+        self.finishing = True
+        finished = self._finished = Deferred[None]()
+        timer = self.clock.callLater(FINISH, self.abort_all)
+        for stream in tuple(self._busy):
+            stream.abort()
+        for connection in tuple(self._idle):
+            connection.finish()
+        self._end_if_finished()
+
+        def stop_timer(_: None) -> None:
+            if timer.active():
+                timer.cancel()
+
+        return finished.addCallback(stop_timer)
+
+    def _end_if_finished(self) -> None:
+        if self._finished is not None and not self._idle and not self._busy:
+            finished, self._finished = self._finished, None
+            finished.callback(None)
 
     def abort_all(self) -> None:
         """Abort every connection."""

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorSocket, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorSocket,
+    IReactorTime,
+    IReadDescriptor,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,8 +30,9 @@ from echod.admin.process_group import ProcessGroup, SharedDirectory, SingleProce
 from echod.admin.reactor_lag import ReactorLag
 from echod.admin.snapshot import Snapshot
 from echod.common.errors import ListenError
-from echod.server.listeners import DualStackEndpoint, endpoint_from_string
+from echod.server.listeners import INHERITED, DualStackEndpoint, endpoint_from_string
 from echod.server.open_listener import listening_address
+from echod.server.port_close import close_without_loss
 from echod.server.service import EchoService, system_error_text
 
 __all__ = ["AdminListeners", "AdminService", "make_admin"]
@@ -145,6 +152,7 @@ class AdminListeners(Service):
     def __init__(self, address: str, endpoints: Sequence[IStreamServerEndpoint], factory: AdminFactory) -> None:
         """`address` names the endpoints in logs and errors, as the user wrote them."""
         self._address = address
+        self._inherited = address.startswith(INHERITED)
         self._endpoints = endpoints
         self._factory = factory
         self._ports: list[IListeningPort] = []
@@ -169,9 +177,18 @@ class AdminListeners(Service):
             raise ListenError(f"cannot listen on admin {self._address}: {reason}{hint}")
 
     def stopService(self) -> "Deferred[None]":
-        """Close the ports and abort the connections."""
+        """Close the ports; respond to the clients that have connected; then close the connections."""
         super().stopService()
-        return self.close()
+        return Deferred.fromCoroutine(self._finish())
+
+    async def _finish(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            if not self._inherited and IReadDescriptor.providedBy(port):
+                close_without_loss(port)
+            else:
+                await maybeDeferred(port.stopListening)
+        await self._factory.finish()
 
     def close(self) -> "Deferred[None]":
         """Close the ports and abort the connections, also before `startService`."""

@@ -19,7 +19,7 @@ from echod.server.certificate_watch import CertificateWatch
 from echod.server.config import DEFAULT_BACKLOG, PROXIED, ServerConfiguration, is_proxied
 from echod.server.connections import Connections
 from echod.server.factory import EchoFactory, ReplaceableFactory, ServerContext
-from echod.server.listeners import DualStackEndpoint, endpoint_from_string
+from echod.server.listeners import INHERITED, DualStackEndpoint, endpoint_from_string
 from echod.server.observer import IConnectionObserver, NullObserver
 from echod.server.open_listener import Listener
 from echod.server.protocol import EchoProtocol
@@ -34,8 +34,6 @@ __all__ = ["DESCRIPTOR_RESERVE", "IDaemonReactor", "listener_reactor", "make_ser
 
 DESCRIPTOR_RESERVE = 64
 """File descriptors that are not for connections: standard streams, reactor, listeners, logs, files being loaded."""
-
-_INHERITED = "systemd:"
 
 
 class IDaemonReactor(IReactorCore, IReactorTCP, IReactorSocket, IReactorTime):
@@ -198,7 +196,7 @@ def _from_string(reactor: IDaemonReactor, text: str, backlog: int, *, tls: bool)
         endpoint=endpoint_from_string(reactor, inner, backlog),
         tls=tls,
         proxied=is_proxied(text),
-        inherited=inner.startswith(_INHERITED),
+        inherited=inner.startswith(INHERITED),
     )
 
 

@@ -21,7 +21,10 @@ from zope.interface import implementer
 from echod.common.addresses import HostPort
 from echod.common.errors import ConfigurationError
 
-__all__ = ["DualStackEndpoint", "check_endpoint", "endpoint_from_string"]
+__all__ = ["INHERITED", "DualStackEndpoint", "check_endpoint", "endpoint_from_string"]
+
+INHERITED = "systemd:"
+"""Begins the endpoint string of a socket that the process inherits, and that stays open when the process closes it."""
 
 ANY_IPV6 = "::"
 ANY_IPV4 = "0.0.0.0"  # noqa: S104 - a server's default is to serve every interface
