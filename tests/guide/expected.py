@@ -1,4 +1,4 @@
-"""Comparison of a command's output with the output that a document shows: times, sizes of queues and ports may differ."""
+"""Compares the output of a command with the output that a document shows; times, dates and spaces may differ."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def differs(shown: str, actual: str, rules: Sequence[tuple[str, str]] = ()) -> s
     `rules` are (pattern, pattern) pairs: what the first matches in a line of the document, the second matches in the
     output.
     """
-    wanted, lines = shown.splitlines(), actual.splitlines()
+    wanted, lines = ([line.rstrip() for line in text.splitlines()] for text in (shown, actual))
     if len(wanted) == len(lines) and all(_same(*pair, rules) for pair in zip(wanted, lines, strict=True)):
         return ""
     return f"shown:\n{shown}\nactual:\n{actual}"

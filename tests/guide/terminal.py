@@ -54,7 +54,7 @@ class Terminal:
 
     def run(self, block: Block) -> None:
         """Run a block of commands, which must succeed, or the steps of a console block, or write the block's file."""
-        if block.language in {"toml", "ini"}:
+        if block.language in {"toml", "ini", "yaml"}:
             assert block.file, f"{block.place}: the words before the block name no file"
             self.append(block.file, block.text)
         elif block.language == "console":
@@ -64,8 +64,9 @@ class Terminal:
 
     def show(self, block: Block, rules: Sequence[tuple[str, str]] = ()) -> None:
         """Run the steps of a console block; each output must be what the document shows, as `differs` judges it."""
+        status = 0
         for step in block.steps:
-            _, output = self.call(step.command)
+            status, output = self.call(f"(exit {status})\n{step.command}")  # `$?` is that of the step before
             problem = differs(step.output, output, rules)
             assert not problem, f"{block.place}: $ {step.command}{problem}"
 

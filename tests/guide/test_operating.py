@@ -84,12 +84,17 @@ def test_the_other_sections(machine: Lab) -> None:
         assert status == 0, output
         assert exchange(machine) == RECORD
         daemon.stop()
-        # Behind HAProxy
+        # Behind HAProxy, which here is 192.0.2.10
         daemon.start(page.take("sh").text, ready="listening on [::]:3007")
         other.append(f"{HERE}/haproxy.cfg", FRONTEND + page.take("haproxy").text)
         status, output = other.call("ip address add 192.0.2.10/32 dev lo && haproxy -D -f haproxy.cfg")
         assert status == 0, output
-        status, output = other.call("echod ping -c 1 ::1 3010")
+        probe = "echod ping -c 1 ::1 3010"
+        status, output = other.call(probe)
+        assert status == 0, output
+        daemon.stop()
+        daemon.start(page.take("sh").text, ready="listening on [::]:3007")
+        status, output = other.call(probe)
         assert status == 0, output
         daemon.stop()
         # The backlog
@@ -99,4 +104,5 @@ def test_the_other_sections(machine: Lab) -> None:
         # Logs
         page.leave("", reason="a line of the access log, whose format tests/unit/test_logs.py has")
         page.leave("json", reason="the same")
+        other.run(page.take("sh"))  # The journal
         page.finish()

@@ -107,8 +107,9 @@ def test_a_ping_imports_nothing_of_other_commands(tmp_path: Path) -> None:
 
 def test_the_readmes_test_command_is_what_the_gate_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    main_job, everything = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)[:2]
+    main_job, *_, everything = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)
     assert main_job.endswith("/twistd -n echod --port 3005")
+    assert everything.endswith(".venv/bin/nox")
     assert everything in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 

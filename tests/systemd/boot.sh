@@ -3,7 +3,7 @@
 #     sh boot.sh DIRECTORY PREFIX BASE SOURCE
 #
 # DIRECTORY holds the overlay of the environment under test in DIRECTORY/environment and the configuration of systemd in
-# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the module directory of
+# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the checkout of
 # an editable installation. The last three may be empty; without PREFIX there is no /opt/echod.
 set -eu
 directory=$1 prefix=$2 base=$3 source=$4

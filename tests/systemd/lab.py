@@ -225,9 +225,9 @@ class Lab:
         if self._base:
             variables["LD_LIBRARY_PATH"] = "/opt/base/lib"  # of an interpreter that was built as a shared library
         modules = Path(echod.__file__).parents[1]
-        self._source = "" if modules.is_relative_to(sys.prefix) else str(modules)
+        self._source = "" if modules.is_relative_to(sys.prefix) else str(modules.parent)
         if self._source and self._installed:
-            variables["PYTHONPATH"] = "/opt/source"
+            variables["PYTHONPATH"] = f"/opt/source/{modules.name}"
         return variables
 
     def _prepare_manager(self, variables: dict[str, str]) -> None:
