@@ -23,7 +23,7 @@ def test_readme(new_machine: Lab) -> None:
     page = Document("README.md")
     variables = new_machine.variables
     with (
-        Terminal(new_machine, HERE, **variables) as first,
+        Terminal(new_machine, HERE, **variables, PIP_NO_COMPILE="1") as first,  # saves some seconds
         Terminal(new_machine, HERE, **variables) as terminal,
         Terminal(new_machine, HERE, **variables) as third,
     ):

@@ -380,6 +380,43 @@ def test_reload_of_a_bad_file_fails_and_of_a_good_one_is_applied(lab: Lab) -> No
 
 
 @needs_lab
+def test_rotation_of_the_log_signals_running_daemons_only(lab: Lab) -> None:
+    (script,) = re.findall(r"^ +(systemctl .*)$", (ETC / "echod.logrotate").read_text(), re.MULTILINE)
+    rotate = ("sh", "-c", script)
+
+    def reopened() -> int:
+        return lab.journal("echod*.service").count("loaded the access log again")
+
+    lab.write("/etc/echod/echod.toml", configuration('access-log = "-"\n'))
+    assert lab.run(*rotate).returncode == 0  # nothing has ever run
+    lab.systemctl("start", "echod.service")
+    assert lab.run(*rotate).returncode == 0
+    until(lambda: reopened() == 1)
+    lab.systemctl("stop", "echod.socket", "echod.service")
+    assert lab.run(*rotate).returncode == 0
+    lab.systemctl("start", "echod@1.service", "echod@2.service")
+    assert lab.run(*rotate).returncode == 0
+    until(lambda: reopened() == 3)
+    lab.systemctl("stop", "echod@1.service", "echod@2.service", "echod@1.socket", "echod@2.socket")
+    lab.write("/etc/echod/echod.toml", "prot = 3005\n")
+    lab.drop_in("echod.service", "[Service]\nRestart=no\n")
+    assert lab.run("systemctl", "start", "echod.service").returncode == 1
+    assert lab.show("echod.service", "ActiveState") == "failed"
+    assert lab.run(*rotate).returncode == 0
+
+
+@needs_lab
+def test_reload_by_pattern(lab: Lab) -> None:
+    lab.systemctl("reload", "echod*.service")  # nothing runs: nothing to reload
+    lab.systemctl("start", "echod@1.service", "echod@2.service")
+    before = main_pid(lab, "echod@1.service")
+    lab.systemctl("reload", "echod*.service")
+    assert main_pid(lab, "echod@1.service") == before
+    for unit in ("echod@1.service", "echod@2.service"):
+        assert f"Reloaded {unit}" in lab.journal(unit)
+
+
+@needs_lab
 def test_several_processes_on_one_port(lab: Lab) -> None:
     lab.systemctl("enable", "--now", "echod@1.socket", "echod@2.socket")
     served = {1: False, 2: False}
