@@ -289,6 +289,7 @@ def test_reload_uses_the_new_certificate_and_keeps_connections(lab: Lab, tmp_pat
         comers = [pool.submit(come_and_go) for _ in range(4)]
         try:
             with staying:
+                until(lambda: len(first) == 8)
                 wait_for_more(der(old))
                 install(lab, new)
                 lab.systemctl("reload", "echod.service")
