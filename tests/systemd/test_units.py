@@ -196,10 +196,10 @@ def test_a_daemon_that_cannot_start_leaves_no_client_waiting(lab: Lab) -> None:
 
 @needs_lab
 def test_options_of_a_listener_do_not_collide_with_the_socket(lab: Lab) -> None:
-    lab.write("/etc/echod/echod.toml", configuration("port = 3009\nbacklog = 511\n"))
+    lab.write("/etc/echod/echod.toml", configuration('port = 3009\ninterface = "::1"\nbacklog = 511\n'))
     lab.systemctl("start", "echod.service")
     assert exchange(lab) == RECORD
-    assert "not used, because systemd passed a socket: port, backlog" in lab.journal("echod.service")
+    assert "not used, because systemd passed a socket: port, interface" in lab.journal("echod.service")
 
 
 @needs_lab

@@ -90,7 +90,7 @@ class NoticeTests(SynchronousTestCase):
         earlier = [Layer({"port": 1, "timeout": 2.0}), Layer({"backlog": 3, "tls-port": 4, "admin": "5"})]
         for values, replaced in (
             ({}, []),
-            ({"listen": ()}, ["port", "backlog"]),
+            ({"listen": ()}, ["port"]),
             ({"tls-listen": (), "tls-port": None}, ["tls-port"]),
             ({"admin": "x"}, ["admin"]),
         ):

@@ -19,7 +19,7 @@ _FIRST_DESCRIPTOR = 3
 
 _ECHO, _TLS, _ADMIN = "echo", "echo-tls", "admin"
 
-_LISTENER_OPTIONS = ("port", "interface", "backlog", "reuse-port")
+_LISTENER_OPTIONS = ("port", "interface", "reuse-port")
 """The options of the listener that a socket replaces."""
 
 
