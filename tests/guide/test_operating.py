@@ -101,6 +101,7 @@ def test_the_other_sections(machine: Lab) -> None:
         daemon.start(page.take("sh").text, ready="listening on [::]:3005")
         assert other.call("ss -ltnH 'sport = :3005' | awk '{print $3}'") == (0, "511\n")
         daemon.stop()
+        page.leave("", reason="a line of the log, which tests/process/test_listeners.py has")
         # Logs
         page.leave("", reason="a line of the access log, whose format tests/unit/test_logs.py has")
         page.leave("json", reason="the same")

@@ -293,3 +293,11 @@ def refuses(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_an_inherited_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    script = 'exec 3<file; exec "$@" serve'
+    refused = run("bash", "-c", script, "bash", *ECHOD, cwd=tmp_path, LISTEN_FDNAMES="echo")
+    line = "echod serve: LISTEN_FDNAMES: descriptor 3: Socket operation on non-socket\n"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", line)
