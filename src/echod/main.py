@@ -20,6 +20,7 @@ COMMANDS = {
     "ping": ("echod.ping.command", "send records to an echo server and verify the echoes"),
     "load": ("echod.load.command", "put load on an echo server and measure the latency that its clients see"),
     "report": ("echod.load.report_command", "compare results of echod load in one HTML page"),
+    "files": ("echod.files.command", "list, print or copy the systemd units and examples of this package"),
 }
 """The module and the summary of each command, by name."""
 

@@ -223,13 +223,6 @@ def test_tac_file(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
-def test_example_configuration_equals_the_defaults(tmp_path: Path) -> None:
-    port = free_port()
-    example = TAC.with_name("echod.toml")
-    with daemon(*TWISTD, "--config", str(example), "--port", str(port), cwd=tmp_path):
-        assert exchange(port, RECORD) == RECORD
-
-
 @pytest.mark.parametrize(("how", "status"), [("twistd", -signal.SIGTERM), ("serve", 0)])
 def test_record_in_flight_finishes_after_sigterm(tmp_path: Path, how: str, status: int) -> None:
     port = free_port()
@@ -300,3 +293,11 @@ def refuses(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_an_inherited_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    script = 'exec 3<file; exec "$@" serve'
+    refused = run("bash", "-c", script, "bash", *ECHOD, cwd=tmp_path, LISTEN_FDNAMES="echo")
+    line = "echod serve: LISTEN_FDNAMES: descriptor 3: Socket operation on non-socket\n"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", line)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from echod.files.command import FILES
 from tests.support.processes import BIN, ECHOD, run
 from tests.support.sockets import free_port
 
 ROOT = Path(__file__).parents[2]
+ETC = ROOT / "etc"
 INSTALL_PATIENCE = 300.0
 """Seconds for an installation, which may have to ask the package index."""
 
@@ -35,6 +37,10 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     charts = {"uPlot.iife.min.js", "uPlot.min.css", "uPlot-LICENSE.txt", "page.html", "page.css", "page.js"}
     assert {f"echod/load/static/{name}" for name in charts} <= names
     assert {f"echod/admin/static/{name}" for name in ("page.html", "page.js", "page.css", "icon.svg")} <= names
+    assert {f"echod/{folder}/{name}" for name, (folder, _) in FILES.items()} <= names
+    assert {name for name in names if name.startswith("echod/etc/")} == {
+        f"echod/etc/{path.name}" for path in ETC.iterdir()
+    }
     assert {name for name in names if name.startswith("twisted/")} == {"twisted/plugins/echod_plugin.py"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} - {"echod", "twisted"} == {
@@ -53,6 +59,8 @@ def test_a_fresh_environment_knows_the_plugin(tmp_path: Path, wheel: Path, edita
     subprocess.run(command, check=True, timeout=INSTALL_PATIENCE)
     listed = run(str(fresh / "bin" / "twistd"), "--help", cwd=elsewhere)
     assert re.search(r"^ +echod +A TCP echo daemon", listed.stdout, re.MULTILINE), listed.stdout + listed.stderr
+    shown = run(str(fresh / "bin" / "echod"), "files", "echod.tac", cwd=elsewhere)
+    assert shown.stdout == (ETC / "echod.tac").read_text(encoding="utf-8")
     for command in ((str(fresh / "bin" / "echod"),), (str(fresh / "bin" / "python"), "-m", "echod")):
         assert run(*command, "--version", cwd=elsewhere).stdout.startswith("echod ")
 
@@ -99,8 +107,9 @@ def test_a_ping_imports_nothing_of_other_commands(tmp_path: Path) -> None:
 
 def test_the_readmes_test_command_is_what_the_gate_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    main_job, everything = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)[:2]
+    main_job, *_, everything = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)
     assert main_job.endswith("/twistd -n echod --port 3005")
+    assert everything.endswith(".venv/bin/nox")
     assert everything in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 

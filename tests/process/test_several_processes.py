@@ -89,11 +89,6 @@ def test_second_process_without_a_directory_names_the_option(tmp_path: Path) -> 
     )
 
 
-def test_directory_requires_admin(tmp_path: Path) -> None:
-    started = run(*ECHOD, "serve", "--admin-directory", str(tmp_path), cwd=tmp_path)
-    assert (started.returncode, started.stderr) == (2, "echod serve: admin-directory requires admin\n")
-
-
 @pytest.mark.parametrize("how", ["twistd", "serve"])
 def test_directory_that_cannot_be_used(tmp_path: Path, how: str) -> None:
     command = TWISTD if how == "twistd" else (*ECHOD, "serve")

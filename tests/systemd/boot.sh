@@ -3,8 +3,8 @@
 #     sh boot.sh DIRECTORY PREFIX BASE SOURCE
 #
 # DIRECTORY holds the overlay of the environment under test in DIRECTORY/environment and the configuration of systemd in
-# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the module directory of
-# an editable installation. The last two may be empty.
+# DIRECTORY/manager. PREFIX is that environment, BASE the installation of its interpreter, SOURCE the checkout of
+# an editable installation. The last three may be empty; without PREFIX there is no /opt/echod.
 set -eu
 directory=$1 prefix=$2 base=$3 source=$4
 
@@ -15,9 +15,13 @@ mount -t overlay -o "lowerdir=/,upperdir=$directory/memory/written,workdir=$dire
     "$directory/memory/root"
 cd "$directory/memory/root"
 
-# The units name /opt/echod, which may exist on the host.
-mkdir -p opt/echod opt/base opt/source
-mount -t overlay -o "ro,lowerdir=$directory/environment:$prefix" lab opt/echod
+# The units name /opt/echod and /etc/echod, which may exist on the host.
+rm -rf opt/echod etc/echod
+mkdir -p opt/base opt/source
+if [ -n "$prefix" ]; then
+    mkdir opt/echod etc/echod
+    mount -t overlay -o "ro,lowerdir=$directory/environment:$prefix" lab opt/echod
+fi
 [ -z "$base" ] || mount --bind "$base" opt/base
 [ -z "$source" ] || mount --bind "$source" opt/source
 
@@ -40,7 +44,7 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 for stream in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${stream%:*}" "dev/${stream#*:}"; done
 
-for place in run tmp var/tmp var/log etc/systemd etc/echod; do
+for place in run tmp var/tmp var/log etc/systemd; do
     mkdir -p "$place"
     mount -t tmpfs -o mode=755,nosuid,nodev lab "$place"
 done

@@ -38,6 +38,8 @@ BASE_UNITS = (
 
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 MANAGER = """\
 [Manager]
 DefaultEnvironment={environment}
@@ -86,22 +88,25 @@ needs_lab = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
 class Lab:
     """The running machine."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, installed: bool = True) -> None:
+        """`directory` is empty. `installed` is whether the environment under test is at /opt/echod; else nothing is."""
         self._directory = directory
+        self._installed = installed
         self._cgroup = _cgroups() / f"echod-lab-{os.getpid()}"
         self._init = 0
 
     def __enter__(self) -> Self:
         for name in ("memory", "environment", "manager"):
             (self._directory / name).mkdir()
-        variables = self._prepare_environment()
-        self._prepare_manager(variables)
+        self._variables = self._prepare_environment()
+        self._prepare_manager(self._variables)
         self._cgroup.mkdir()
         # The machine ends with the tests, also if they are killed. Within the host's cgroup its systemd would take over
         # the host's processes, so systemd starts only after leaving that cgroup.
         leaving = ("sh", "-c", 'echo $$ >"$0"/cgroup.procs && exec "$@"', str(self._cgroup))
         entering = ("unshare", *NAMESPACES, "--propagation", "private", "--fork", "--kill-child")
-        booting = ("sh", str(BOOT), str(self._directory), sys.prefix, self._base, self._source)
+        prefix = sys.prefix if self._installed else ""
+        booting = ("sh", str(BOOT), str(self._directory), prefix, self._base, self._source)
         self._process = subprocess.Popen(
             ("setpriv", "--pdeathsig", "KILL", *leaving, *entering, *booting),
             stdin=subprocess.DEVNULL,
@@ -136,8 +141,14 @@ class Lab:
 
     def inside(self, *command: str) -> tuple[str, ...]:
         """Return the command line that runs `command` in the machine."""
-        variables = ("LANG=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER=")
+        variables = ("LANG=C.UTF-8", f"PATH={SYSTEM_PATH}", "SYSTEMD_PAGER=")
         return ("nsenter", "-t", str(self._init), *NAMESPACES, "--wd=/", "--", "env", "-i", *variables, *command)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables with which the interpreter of the environment under test runs, or one that it makes."""
+        commands = "/opt/echod/bin" if self._installed else "/opt/base/bin"
+        return {"PATH": f"{commands}:{SYSTEM_PATH}", "HOME": "/root", **self._variables}
 
     def run(self, *command: str, patience: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
         """Run a command in the machine to its end."""
@@ -214,9 +225,9 @@ class Lab:
         if self._base:
             variables["LD_LIBRARY_PATH"] = "/opt/base/lib"  # of an interpreter that was built as a shared library
         modules = Path(echod.__file__).parents[1]
-        self._source = "" if modules.is_relative_to(sys.prefix) else str(modules)
-        if self._source:
-            variables["PYTHONPATH"] = "/opt/source"
+        self._source = "" if modules.is_relative_to(sys.prefix) else str(modules.parent)
+        if self._source and self._installed:
+            variables["PYTHONPATH"] = f"/opt/source/{modules.name}"
         return variables
 
     def _prepare_manager(self, variables: dict[str, str]) -> None:

@@ -21,30 +21,12 @@ from tests.support.sockets import PATIENCE, RECORD
 from tests.systemd.lab import Lab, needs_lab
 
 ETC = Path(__file__).parents[2] / "etc"
-UNITS = (
-    "echod.service",
-    "echod.socket",
-    "echod@.service",
-    "echod@.socket",
-    "echod-admin.socket",
-    "echod-admin@.socket",
-)
+UNITS = sorted(path.name for path in ETC.iterdir() if path.suffix in {".service", ".socket"})
 RESTARTS = 20
 TLS_PORT = 3006
 
-TLS_SOCKET = f"""\
-[Socket]
-ListenStream={TLS_PORT}
-BindIPv6Only=both
-Backlog=10
-FileDescriptorName=echo-tls
-TriggerLimitIntervalSec=0
-Service=echod.service
-"""
-
 TLS_OPTIONS = """\
 keep-alive = true
-tls-listen = ["systemd:domain=INET6:name=echo-tls"]
 tls-certificate = "/etc/echod/tls.pem"
 """
 
@@ -66,11 +48,8 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 def configuration(options: str = "") -> str:
-    """Return the example configuration, changed as its comments and those of the units require."""
-    example = (ETC / "echod.toml").read_text()
-    ours = re.sub(r"^# (?=listen = \[\"systemd:)", "", example, flags=re.MULTILINE)
-    replaced = ["port", "interface", "backlog", "reuse-port", *re.findall(r"^[a-z-]+", options, re.MULTILINE)]
-    return options + re.sub(rf"^({'|'.join(replaced)}) = .*\n", "", ours, flags=re.MULTILINE)
+    """Return the example configuration with `options`."""
+    return (ETC / "echod.toml").read_text() + options
 
 
 def exchange(lab: Lab, host: str = "::1") -> bytes:
@@ -84,17 +63,7 @@ def main_pid(lab: Lab, unit: str = "echod.service") -> int:
 
 
 @needs_analyze
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "echod.service",
-        "echod.socket",
-        "echod@1.service",
-        "echod@1.socket",
-        "echod-admin.socket",
-        "echod-admin@1.socket",
-    ],
-)
+@pytest.mark.parametrize("unit", [unit.replace("@", "@1") for unit in UNITS])
 def test_systemd_verifies_the_units(tmp_path: Path, unit: str) -> None:
     units = tmp_path / "etc" / "systemd" / "system"
     units.mkdir(parents=True)
@@ -127,7 +96,6 @@ def test_both_services_have_the_same_settings() -> None:
 
 @needs_lab
 def test_admin_socket_from_systemd(lab: Lab) -> None:
-    lab.write("/etc/echod/echod.toml", configuration('admin = "systemd:domain=INET:name=admin"\n'))
     lab.systemctl("start", "echod.socket", "echod-admin.socket", "echod.service")
     assert exchange(lab) == RECORD
 
@@ -201,18 +169,80 @@ def test_watchdog_restarts_a_process_that_hangs(lab: Lab) -> None:
 
 @needs_lab
 def test_failing_start_logs_the_reason_and_keeps_the_port(lab: Lab) -> None:
-    # The unchanged example opens its own listener, which the hardening forbids.
-    lab.write("/etc/echod/echod.toml", (ETC / "echod.toml").read_text())
+    lab.write("/etc/echod/echod.toml", "prot = 3005\n")
     lab.systemctl("start", "echod.socket")
     with lab.connect(3005) as client:
         client.sendall(RECORD)
         until(lambda: int(lab.show("echod.service", "NRestarts")) > 0)
         assert lab.show("echod.socket", "ActiveState") == "active"
         said = lab.journal("echod.service")
-        assert "echod: cannot listen on" in said
+        assert "echod: /etc/echod/echod.toml: unknown key 'prot'" in said
         assert "Traceback" not in said
         lab.write("/etc/echod/echod.toml", configuration())
         assert receive_to_end(client) == RECORD
+
+
+@needs_lab
+def test_a_daemon_that_cannot_start_leaves_no_client_waiting(lab: Lab) -> None:
+    lab.write("/etc/echod/echod.toml", "prot = 3005\n")
+    lab.drop_in("echod.service", "[Unit]\nStartLimitBurst=3\n")  # 30 starts would take a minute
+    lab.systemctl("start", "echod.socket", "echod-admin.socket")
+    with lab.connect(3005) as client:
+        client.sendall(RECORD)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    for unit in ("echod.service", "echod.socket", "echod-admin.socket"):
+        until(lambda unit=unit: lab.show(unit, "ActiveState") == "failed")  # type: ignore[misc]  # mypy infers no default
+    with pytest.raises(ConnectionRefusedError):
+        lab.connect(3005)
+    lab.write("/etc/echod/echod.toml", configuration())
+    lab.systemctl("reset-failed", "echod*")
+    lab.systemctl("start", "echod.service")
+    assert exchange(lab) == RECORD
+
+
+@needs_lab
+def test_options_of_a_listener_do_not_collide_with_the_socket(lab: Lab) -> None:
+    lab.write("/etc/echod/echod.toml", configuration('port = 3009\ninterface = "::1"\nbacklog = 511\n'))
+    lab.systemctl("start", "echod.service")
+    assert exchange(lab) == RECORD
+    assert "not used, because systemd passed a socket: port, interface" in lab.journal("echod.service")
+
+
+@needs_lab
+def test_a_socket_is_added_to_a_service_under_load(lab: Lab) -> None:
+    lab.systemctl("enable", "--now", "echod.service")
+    load = Load(lambda: lab.connect(3005), clients=8)
+    with load:
+        load.wait_for_more()
+        lab.systemctl("enable", "echod-admin.socket")
+        lab.systemctl("restart", "echod.service")
+        load.wait_for_more(8)
+        assert lab.show("echod-admin.socket", "ActiveState") == "active"
+        with lab.connect(9305, "127.0.0.1"):
+            pass
+    assert load.tally.failures == {}
+    assert_nothing_unusual(lab)
+
+
+@needs_lab
+def test_a_socket_beside_a_running_service_is_refused_without_harm(lab: Lab) -> None:
+    lab.systemctl("enable", "--now", "echod.service")
+    before = main_pid(lab)
+    assert lab.run("systemctl", "enable", "--now", "echod-admin.socket").returncode == 1
+    assert exchange(lab) == RECORD
+    assert main_pid(lab) == before
+    lab.systemctl("restart", "echod.service")
+    with lab.connect(9305, "127.0.0.1"):
+        pass
+
+
+@needs_lab
+def test_a_socket_that_no_listener_uses_is_in_the_log(lab: Lab) -> None:
+    lab.write("/etc/echod/echod.toml", configuration('listen = ["unix:/tmp/echo.sock"]\n'))
+    lab.systemctl("start", "echod.service")
+    expected = "the socket echo from systemd belongs to no listener: its clients are not served"
+    assert expected in lab.journal("echod.service")
 
 
 @needs_lab
@@ -266,6 +296,7 @@ def test_reload_uses_the_new_certificate_and_keeps_connections(lab: Lab, tmp_pat
         comers = [pool.submit(come_and_go) for _ in range(4)]
         try:
             with staying:
+                until(lambda: len(first) == 8)
                 wait_for_more(der(old))
                 install(lab, new)
                 lab.systemctl("reload", "echod.service")
@@ -357,6 +388,43 @@ def test_reload_of_a_bad_file_fails_and_of_a_good_one_is_applied(lab: Lab) -> No
 
 
 @needs_lab
+def test_rotation_of_the_log_signals_running_daemons_only(lab: Lab) -> None:
+    (script,) = re.findall(r"^ +(systemctl .*)$", (ETC / "echod.logrotate").read_text(), re.MULTILINE)
+    rotate = ("sh", "-c", script)
+
+    def reopened() -> int:
+        return lab.journal("echod*.service").count("loaded the access log again")
+
+    lab.write("/etc/echod/echod.toml", configuration('access-log = "-"\n'))
+    assert lab.run(*rotate).returncode == 0  # nothing has ever run
+    lab.systemctl("start", "echod.service")
+    assert lab.run(*rotate).returncode == 0
+    until(lambda: reopened() == 1)
+    lab.systemctl("stop", "echod.socket", "echod.service")
+    assert lab.run(*rotate).returncode == 0
+    lab.systemctl("start", "echod@1.service", "echod@2.service")
+    assert lab.run(*rotate).returncode == 0
+    until(lambda: reopened() == 3)
+    lab.systemctl("stop", "echod@1.service", "echod@2.service", "echod@1.socket", "echod@2.socket")
+    lab.write("/etc/echod/echod.toml", "prot = 3005\n")
+    lab.drop_in("echod.service", "[Service]\nRestart=no\n")
+    assert lab.run("systemctl", "start", "echod.service").returncode == 1
+    assert lab.show("echod.service", "ActiveState") == "failed"
+    assert lab.run(*rotate).returncode == 0
+
+
+@needs_lab
+def test_reload_by_pattern(lab: Lab) -> None:
+    lab.systemctl("reload", "echod*.service")  # nothing runs: nothing to reload
+    lab.systemctl("start", "echod@1.service", "echod@2.service")
+    before = main_pid(lab, "echod@1.service")
+    lab.systemctl("reload", "echod*.service")
+    assert main_pid(lab, "echod@1.service") == before
+    for unit in ("echod@1.service", "echod@2.service"):
+        assert f"Reloaded {unit}" in lab.journal(unit)
+
+
+@needs_lab
 def test_several_processes_on_one_port(lab: Lab) -> None:
     lab.systemctl("enable", "--now", "echod@1.socket", "echod@2.socket")
     served = {1: False, 2: False}
@@ -426,9 +494,8 @@ def journal_entries(lab: Lab) -> list[tuple[int, str]]:
     return [(int(entry["PRIORITY"]), entry["MESSAGE"]) for entry in map(json.loads, lines)]
 
 
+@needs_lab
 def test_one_scrape_has_the_sum_of_all_instances(lab: Lab) -> None:
-    options = 'admin = "systemd:domain=INET:name=admin"\nadmin-directory = "/run/echod"\n'
-    lab.write("/etc/echod/echod.toml", configuration(options))
     instances = (1, 2, 3)
     sockets = [f"{name}@{n}.socket" for name in ("echod", "echod-admin") for n in instances]
     lab.systemctl("start", *sockets, *(f"echod@{n}.service" for n in instances))
@@ -459,7 +526,6 @@ def test_one_scrape_has_the_sum_of_all_instances(lab: Lab) -> None:
 
 
 def with_tls(lab: Lab, pair: Pair, key: str) -> None:
-    lab.write("/etc/systemd/system/echod-tls.socket", TLS_SOCKET)
     lab.write("/etc/echod/echod.toml", configuration(TLS_OPTIONS + key))
     install(lab, pair)
     lab.systemctl("daemon-reload")

@@ -108,10 +108,11 @@ class ServerOptionTests(SynchronousTestCase):
         required = "tls-port and tls-listen require tls-certificate"
         self.assertEqual(self.refusal(tls_port=3006), required)
         self.assertEqual(self.refusal(tls_listen=("tcp:3006",)), required)
-        unused = "tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen"
-        for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+        unused = "tls-key and tls-client-ca require tls-certificate"
+        for name in ("tls_key", "tls_client_ca"):
             self.assertEqual(self.refusal(**{name: "x.pem"}), unused)
         self.assertFalse(ServerConfiguration().has_tls)
+        self.assertFalse(ServerConfiguration(tls_certificate="x.pem").has_tls)
         self.assertTrue(ServerConfiguration(tls_port=3006, tls_certificate="x.pem").has_tls)
         self.assertTrue(ServerConfiguration(tls_listen=("tcp:3006",), tls_certificate="x.pem").has_tls)
 

@@ -125,8 +125,8 @@ class ServerTLSTests(SynchronousTestCase):
 
 
 class ConfigurationTests(SynchronousTestCase):
-    def test_a_tls_listener_requires_a_certificate_and_the_reverse(self) -> None:
-        for options in ({"tls_port": 1}, {"tls_listen": ("tcp:1",)}, {"tls_certificate": "x"}, {"tls_client_ca": "x"}):
+    def test_a_tls_listener_requires_a_certificate_and_so_do_key_and_authorities(self) -> None:
+        for options in ({"tls_port": 1}, {"tls_listen": ("tcp:1",)}, {"tls_key": "x"}, {"tls_client_ca": "x"}):
             with self.assertRaises(ConfigurationError):
                 ServerConfiguration(**options)
         self.assertTrue(ServerConfiguration(tls_port=1, tls_certificate="x").has_tls)

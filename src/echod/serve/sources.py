@@ -1,5 +1,9 @@
-"""The sources of the daemon's configuration: command line, environment and file. A reload reads them again."""
+"""The sources of the daemon's configuration: command line, environment, file and the sockets that systemd passed.
 
+A reload reads the file again.
+"""
+
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +17,7 @@ from echod.common.options import (
     file_layer,
     ignored_variables,
 )
+from echod.serve.inherited_sockets import inherited_sockets, replaced_options, socket_layer, unused_names
 from echod.server.config import ServerConfiguration
 
 __all__ = ["CONFIG_VARIABLE", "ENVIRONMENT_HELP", "ConfigurationSources"]
@@ -29,7 +34,10 @@ ENVIRONMENT_HELP = (
 
 
 class ConfigurationSources:
-    """The command line wins over the environment, and the environment over the file."""
+    """The command line wins over the environment, and the environment over the file.
+
+    Sockets that systemd passed take the place of ports.
+    """
 
     def __init__(
         self,
@@ -40,8 +48,11 @@ class ConfigurationSources:
     ) -> None:
         """`given` are the options of the command line: pairs of name and text. `config` is the file that it names.
 
-        `refuse` raises ConfigurationError for a configuration that this process cannot have.
+        `refuse` raises ConfigurationError for a configuration that this process cannot have. Raises ConfigurationError
+        if a descriptor that `environment` says systemd passed is not a socket.
         """
+        self._sockets = inherited_sockets(environment, os.getpid())
+        self._socket_warnings: list[str] = []
         self._refuse = refuse
         self._given = tuple(given)
         self._environment = dict(environment)
@@ -62,8 +73,10 @@ class ConfigurationSources:
         with problems.collected():
             layers.append(command_line_layer(ServerConfiguration, self._given))
         problems.raise_if_any()
-        configuration = configure(ServerConfiguration, layers)
+        sockets = socket_layer(self._sockets, layers)
+        configuration = configure(ServerConfiguration, [*layers, sockets])
         self._refuse(configuration)
+        self._socket_warnings = self._warnings_about_sockets(configuration, replaced_options(sockets, layers))
         return configuration
 
     def read_again(self) -> ServerConfiguration:
@@ -76,12 +89,22 @@ class ConfigurationSources:
         return self.read()
 
     def warnings(self) -> list[str]:
-        """Return a line for each environment variable, or group of them, that is ignored."""
-        return ignored_variables(ServerConfiguration, self._environment, CONFIG_VARIABLE)
+        """Return a line for each variable, option and socket that the configuration ignores, as of the last `read`."""
+        return [*ignored_variables(ServerConfiguration, self._environment, CONFIG_VARIABLE), *self._socket_warnings]
 
     def display_name(self) -> str:
         """Return what a message calls the configuration."""
         return "the configuration" if self.file is None else f"the configuration file {self.file}"
+
+    def _warnings_about_sockets(self, configuration: ServerConfiguration, replaced: Sequence[str]) -> list[str]:
+        endpoints = (*configuration.listen, *configuration.tls_listen, configuration.admin or "")
+        return [
+            *([f"not used, because systemd passed a socket: {', '.join(replaced)}"] if replaced else []),
+            *(
+                f"the socket {name} from systemd belongs to no listener: its clients are not served"
+                for name in unused_names(self._sockets, endpoints)
+            ),
+        ]
 
     def _file_layers(self) -> list[Layer]:
         if self.file is None or self._path is None:

@@ -95,6 +95,8 @@ def make_service(
     )
     sockets = sockets or listener_reactor(configuration, reactor)
     tls = ServerTLS(TLSFiles.from_configuration(configuration)) if configuration.tls_certificate is not None else None
+    if tls is not None and not configuration.has_tls:
+        Logger(namespace=__name__).warn("tls-certificate is not used: there is neither tls-port nor tls-listen")
     server = _Server(context, tls, _listener_options(configuration, sockets), descriptors)
     service = EchoService(
         server.listeners,

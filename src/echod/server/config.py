@@ -191,12 +191,10 @@ class ServerConfiguration:
         check_options(self)
         if self.has_tls and self.tls_certificate is None:
             raise ConfigurationError("tls-port and tls-listen require tls-certificate")
-        if not self.has_tls and (self.tls_certificate or self.tls_key or self.tls_client_ca):
-            raise ConfigurationError("tls-certificate, tls-key and tls-client-ca require tls-port or tls-listen")
+        if self.tls_certificate is None and (self.tls_key or self.tls_client_ca):
+            raise ConfigurationError("tls-key and tls-client-ca require tls-certificate")
         if self.trusted_proxy and not any(map(is_proxied, self.listen + self.tls_listen)):
             raise ConfigurationError("trusted-proxy requires a haproxy: endpoint in listen or tls-listen")
-        if self.admin_directory is not None and self.admin is None:
-            raise ConfigurationError("admin-directory requires admin")
 
     @property
     def has_tls(self) -> bool:

@@ -1,0 +1,1 @@
+"""`echod files`: the systemd units, examples, alert rules, dashboard and schemas that are installed with echod."""
