@@ -5,6 +5,7 @@ of clients, and "keep" or "one" (records per connection); it runs until its stan
 """
 
 import contextlib
+import itertools
 import json
 import socket
 import ssl
@@ -81,26 +82,30 @@ class Load:
             time.sleep(0.01)
 
     def _repeat(self) -> None:
-        while not self._ending.wait(self._pause):
+        for record in numbered_records():
+            if self._ending.wait(self._pause):
+                return
             started = time.monotonic()
             with self._counting_failures(), self._connect() as client:
-                client.sendall(RECORD)
-                self._count(receive_to_end(client), started)
+                client.sendall(record)
+                self._count(record, receive_to_end(client), started)
 
     def _keep(self) -> None:
+        records = numbered_records()
         while not self._ending.is_set():
             with self._counting_failures(), self._connect() as client:
                 while not self._ending.wait(self._pause) and not closed(client):
                     started = time.monotonic()
-                    client.sendall(RECORD)
+                    record = next(records)
+                    client.sendall(record)
                     echo = receive_record(client)
-                    self._count(echo, started)
-                    if echo != RECORD:
+                    self._count(record, echo, started)
+                    if echo != record:
                         break
 
-    def _count(self, echo: bytes, started: float) -> None:
+    def _count(self, record: bytes, echo: bytes, started: float) -> None:
         with self._lock:
-            if echo == RECORD:
+            if echo == record:
                 self.tally.echoed += 1
                 self.tally.slowest = max(self.tally.slowest, time.monotonic() - started)
             else:
@@ -149,6 +154,11 @@ class LoadElsewhere:
         output, _ = self._process.communicate("", 3 * PATIENCE)
         report = json.loads(output)
         return Tally(report["echoed"], Counter(report["failures"]), report["slowest"])
+
+
+def numbered_records() -> Iterator[bytes]:
+    """Yield records that all differ: the echo of an earlier one is not taken for that of a later one."""
+    return (number.to_bytes(8, "big") + RECORD[8:] for number in itertools.count())
 
 
 def plain(port: int, host: str = "::1", source: str = "") -> Connect:
