@@ -116,7 +116,7 @@ def daemon(configuration: ServerConfiguration, sources: ConfigurationSources, lo
     """
     reactor = _prepare_process()
     for warning in sources.warnings():
-        Logger(namespace=__name__).warn("{warning}", warning=warning)
+        Logger(namespace=__name__).warn("{text}", text=warning)
     refusals = RefusalLog(reactor)
     totals = _connection_totals(configuration)
     access_log = ConfiguredAccessLog(configuration, partial(_access_log, reactor=reactor))

@@ -38,4 +38,4 @@ class CertificateWatch:
     def log_warnings(self) -> None:
         """Log the warnings as of now."""
         for warning in self.tls.warnings(self._wall_clock()):
-            self._log.warn("{warning}", warning=warning)
+            self._log.warn("{text}", text=warning)
