@@ -378,6 +378,20 @@ class DaemonLogTests(SynchronousTestCase):
         log.writer.close()
         return self.destination.data.decode().splitlines()
 
+    def test_a_reload_changes_the_format(self) -> None:
+        for in_journal, priority in ((False, ""), (True, "<6>")):
+            self.destination = MemoryDestination()
+            line = line_of_event("text", journal=in_journal)
+            log = DaemonLog(self.destination, line, lambda: NOW, in_journal=in_journal)
+            logger = Logger(namespace="here", observer=log)
+            apply = log.prepare(ServerConfiguration(log_format="json"))
+            logger.info("before")
+            apply()
+            logger.info("after")
+            before, after = self.written(log)
+            self.assertTrue(before.endswith("before"))
+            self.assertEqual(json.loads(after.removeprefix(priority))["message"], "after")
+
     def test_text(self) -> None:
         logger, log = self.logged()
         logger.info("a {thing}", thing="b\nc")

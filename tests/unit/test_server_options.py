@@ -1,6 +1,8 @@
 """The declarations of the daemon's options, and the rules that follow from them."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -76,6 +78,14 @@ class ServerOptionTests(SynchronousTestCase):
                 "admin-directory",
             ],
         )
+
+    def test_the_guide_lists_what_a_reload_applies(self) -> None:
+        guide = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+        table = guide.partition("| a reload applies | a restart is needed for |\n| --- | --- |\n")[2].partition("\n")[0]
+        applied, restart = (re.findall(r"`([a-z0-9-]+)`", cell) for cell in table.strip("| ").split(" | "))
+        options = options_of(ServerConfiguration)
+        self.assertEqual(applied, [each.name for each in options if each.reloadable])
+        self.assertEqual(restart, [each.name for each in options if not each.reloadable])
 
     def test_ranges(self) -> None:
         for values, below, above in (
