@@ -20,6 +20,9 @@ CONFORMANCE = "tests.conformance"
 WITHIN = ("tests/unit", "tests/live")
 """The tests that run in pytest's own process. All others start processes of echod."""
 
+BESIDE = ("--numprocesses", "2", "--dist", "loadfile")
+"""Options of pytest that run two files of tests beside each other: those that start processes mostly wait for them."""
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -50,11 +53,12 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("coverage", "run", "-m", "pytest", *session.posargs)
     else:
-        # The tests in pytest's process need a processor; the others, whose output is shown, mostly wait for processes.
+        others = [f"--ignore={each}" for each in WITHIN]
         with ThreadPoolExecutor(1) as beside:
             within = beside.submit(_tests_within, session, wheels)
-            session.run("coverage", "run", "-m", "pytest", *(f"--ignore={each}" for each in WITHIN))
+            session.run("coverage", "run", "-m", "pytest", *others, *BESIDE, "-m", "not alone")
             session.log(within.result())
+        session.run("coverage", "run", "-m", "pytest", *others, "-m", "alone")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

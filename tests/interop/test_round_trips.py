@@ -11,6 +11,8 @@ from tests.interop.test_interop import Peers, c_server, compiled, echod_server
 from tests.support.probe_process import results
 from tests.support.processes import run
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = 6
 COUNT = 60
 """Records of each client in a round."""

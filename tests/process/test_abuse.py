@@ -184,6 +184,7 @@ UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
 """Environment without a coverage tracer, whose data would count as growth of the daemon."""
 
 
+@pytest.mark.alone
 def test_a_minute_of_abuse(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.issue("echo.test")

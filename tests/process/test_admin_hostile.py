@@ -169,6 +169,7 @@ def connect_without_pause(admin: int, ending: threading.Event, sent: list[int]) 
             abort(client)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("flood", [request_without_pause, connect_without_pause])
 def test_flood_takes_a_tenth_of_the_processor(
     tmp_path: Path, flood: Callable[[int, threading.Event, list[int]], None]
@@ -203,6 +204,7 @@ def full_load(program: Path, port: int, echod: Daemon) -> float:
     return float(figures["echoes"] / figures["seconds"])
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler (Debian: gcc, libc6-dev)")
 def test_thousand_scrapes_per_second_beside_a_full_echo_load(tmp_path: Path) -> None:
     port, admin = free_port(), free_port()

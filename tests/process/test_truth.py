@@ -13,7 +13,7 @@ from tests.support.netem import FAR, Link, link, needs_links
 from tests.support.probe_process import results
 from tests.support.processes import TWISTD, daemon
 
-pytestmark = needs_links
+pytestmark = [needs_links, pytest.mark.alone]
 
 ROUND_TRIP = 20_000
 """The link's round-trip time in microseconds."""

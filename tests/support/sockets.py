@@ -1,5 +1,8 @@
 """Blocking sockets for tests; every wait is bounded."""
 
+import contextlib
+import itertools
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +14,22 @@ RECORD = bytes(range(250))
 """A record of the default size, in which no two bytes are equal."""
 
 
+FIRST_PORT, PORTS = 10_000, 20_000
+"""The ports of the tests are below those that the kernel gives to clients, which would take them now and then."""
+
+_numbers = itertools.count(os.getpid() * 101)  # processes that run tests beside each other begin at different ports
+
+
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago on all addresses of IPv4 and IPv6."""
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a TCP port that was free a moment ago on all addresses of IPv4 and IPv6; each call, another one."""
+    for number in _numbers:
+        port = FIRST_PORT + number % PORTS
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True),
+        ):
+            return port
+    raise AssertionError("count() has no end")
 
 
 @contextmanager
