@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from echod.server.config import LINGER
 from tests.support.certificates import Authority
 from tests.support.load import Load, over_tls, plain
