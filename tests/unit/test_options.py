@@ -123,6 +123,11 @@ class LayerTests(SynchronousTestCase):
             "x.toml: name: cannot be combined with inherited",
         )
 
+    def test_a_layer_is_of_a_command_line_unless_it_says_otherwise(self) -> None:
+        layer = Layer({})
+        self.assertIsNone(layer.file)
+        self.assertIs(layer.environment, False)
+
     def test_errors_name_the_option_as_its_user_writes_it(self) -> None:
         why = "must be a finite number of seconds, more than 0, not 0"
         self.assertEqual(self.refusal(lambda: words(("wait-time", "0"))), f"--wait-time: {why}")

@@ -135,7 +135,7 @@ class ServerOptionTests(SynchronousTestCase):
         ServerConfiguration(trusted_proxy=("192.0.2.1",), tls_listen=("haproxy:tcp:3006",), tls_certificate="x.pem")
 
     def test_rules_of_an_exchange(self) -> None:
-        one = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=2.0, quiet=0.5)
+        one = ExchangeRules(record_size=250, timeout=30.0, keep_alive=False, linger=2.0, quiet=0.5, check_time=3.0)
         self.assertFalse(one.stream)
         self.assertEqual(ServerConfiguration().rules, one)
         self.assertEqual(ServerConfiguration(keep_alive=True).rules, replace(one, keep_alive=True))
