@@ -3,7 +3,12 @@
 - `connection_totals`: counts over open and ended connections
 - `reactor_lag`: the tick of once a second, and how late each was
 - `daemon_view`: the daemon's state and counters, read-only
-- `metrics`: the Prometheus exposition
+- `metric_family`: metrics as plain values, and how those of several processes are combined
+- `process_metrics`: CPU time, memory and descriptors of the process
+- `snapshot`: state and metrics at one moment, of a process or of several
+- `process_directory`: the files by which processes share their snapshots
+- `process_group`: the processes of the service, shown as one
+- `metrics`: the metrics of the daemon, and the Prometheus exposition
 - `live_page`: the event stream of the live page
 - `pages`: the response of each path
 - `http_request`: the parser of requests
