@@ -26,10 +26,13 @@ from tests.support.load import Load, plain
 from tests.support.processes import ECHOD, Daemon, daemon, until
 from tests.support.sockets import PATIENCE, RECORD, connected, exchange, free_port
 
-pytestmark = pytest.mark.skipif(
-    not (PROMTOOL and PROMETHEUS and shutil.which("prlimit")),
-    reason="needs promtool, prometheus and prlimit (Debian: prometheus, util-linux)",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (PROMTOOL and PROMETHEUS and shutil.which("prlimit")),
+        reason="needs promtool, prometheus and prlimit (Debian: prometheus, util-linux)",
+    ),
+    pytest.mark.alone,  # fifteen daemons, and reactor lag that is to be that of one
+]
 
 WINDOW = "15s"
 """In place of each range of the rules."""
