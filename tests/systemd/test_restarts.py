@@ -106,7 +106,7 @@ def test_restarts_behind_inherited_sockets(lab: Lab, tmp_path: Path, keep_alive:
             for load in loads:
                 load.wait_for_more(CLIENTS)
     lab.systemctl("stop", "echod.socket", "echod-tls.socket", "echod.service")
-    assert_no_loss(lab, loads, keep_alive=keep_alive)
+    assert_no_loss(lab, loads)
 
 
 @needs_lab
@@ -122,7 +122,7 @@ def test_restarts_of_instances_behind_a_balancer(lab: Lab, tmp_path: Path, keep_
             for load in loads:
                 load.wait_for_more(CLIENTS)
     lab.systemctl("stop", *sockets, *instances)
-    assert_no_loss(lab, loads, keep_alive=keep_alive)
+    assert_no_loss(lab, loads)
 
 
 @needs_lab
@@ -145,7 +145,7 @@ def test_processes_that_replace_each_other(lab: Lab, tmp_path: Path, keep_alive:
     assert f"\nechod_records_echoed_total {echoed:.1f}\n" in metrics
     assert '\nechod_connections_closed_total{reason="reset"} 0.0\n' in metrics
     assert f"\nechod_processes_started_total {RESTARTS + 1:.1f}\n" in metrics
-    assert_no_loss(lab, loads, keep_alive=keep_alive)
+    assert_no_loss(lab, loads)
 
 
 def configure(lab: Lab, directory: Path, *, keep_alive: bool) -> ssl.SSLContext:
@@ -210,11 +210,11 @@ def scrape(lab: Lab) -> str:
         return receive_to_end(client).decode()
 
 
-def assert_no_loss(lab: Lab, loads: Sequence[Load], *, keep_alive: bool) -> None:
+def assert_no_loss(lab: Lab, loads: Sequence[Load]) -> None:
     """Compare the clients' counts with the server's access log, which has every connection of every process."""
     assert [load.tally.failures for load in loads] == [{}, {}]
     lines = (lab.root / "var/log/echod/access.log").read_text().splitlines()
     reasons = Counter(line.split()[3] for line in lines)
-    assert reasons.keys() == ({"echoed", "drained"} if keep_alive else {"echoed"}), reasons
+    assert reasons.keys() == {"echoed"}, reasons
     echoed = sum(int(number) for line in lines for number in re.findall(r"records=(\d+)", line))
     assert echoed == sum(load.tally.echoed for load in loads)
