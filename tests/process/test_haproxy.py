@@ -202,6 +202,7 @@ def test_health_checks_beside_clients(tmp_path: Path, check: str) -> None:
     ):
         until(lambda: check in UNSEEN_CHECKS or len(access_lines(all_log)) > 5)
         quiet(echod)
+    # A check that HAProxy resets before its TCP handshake is complete is accepted now and then.
     assert {reason for _, reason in access_lines(all_log)} <= {"health-check"}
 
 
